@@ -18,9 +18,7 @@ VERSION = "Clockify_Version__c"
 
 RESTORED = "TIME_ENTRY_RESTORED"
 UPDATED = "TIME_ENTRY_UPDATED"
-UPSERTS = frozenset(
-    {"TIMER_STOPPED", "NEW_TIME_ENTRY", UPDATED, RESTORED, "TIME_ENTRY_SPLIT"}
-)
+UPSERTS = frozenset({"TIMER_STOPPED", "NEW_TIME_ENTRY", UPDATED, RESTORED, "TIME_ENTRY_SPLIT"})
 DELETES = frozenset({"TIME_ENTRY_DELETED", "TIME_ENTRY_BATCH_DELETED"})
 # Only these may carry several time entries; elsewhere a list is a mistake that must be heard.
 LISTS = frozenset({"TIME_ENTRY_SPLIT", "TIME_ENTRY_BATCH_DELETED"})
@@ -123,9 +121,7 @@ def entries(event_type: str | None, message: Json) -> list[Json]:
     return [message]
 
 
-def decide(
-    event_type: str | None, entry: Json, *, subject: str = DEFAULT_SUBJECT
-) -> Decision:
+def decide(event_type: str | None, entry: Json, *, subject: str = DEFAULT_SUBJECT) -> Decision:
     """Decide what one time entry of a message means.
 
     `event_type`: the `Clockify-Webhook-Event-Type` header; None, as in the recipe, is a finished

@@ -1,0 +1,143 @@
+"""Read secrets from Secret Manager and hand requests over to Cloud Tasks, with Google's clients.
+
+Keeps what it has read, so that a warm message calls neither. Nothing here knows Clockify or
+Salesforce. https://cloud.google.com/secret-manager/docs/reference/rpc,
+https://cloud.google.com/tasks/docs/reference/rpc
+"""
+
+import functools
+import threading
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from google.api_core import exceptions, retry
+from google.auth.exceptions import GoogleAuthError
+from google.cloud import secretmanager
+
+from mapping import IntegrationError
+
+if TYPE_CHECKING:
+    from google.cloud import tasks_v2
+
+# The client's own retry waits 2 s first and goes on for a minute: Clockify does not wait that long.
+_RETRY = retry.Retry(
+    predicate=retry.if_exception_type(
+        exceptions.ServiceUnavailable, exceptions.InternalServerError, exceptions.TooManyRequests
+    ),
+    initial=0.1,
+    maximum=0.5,
+    timeout=2.0,
+)
+_TIMEOUT_S = 2.0
+KEPT_S = 5 * 60.0
+LOOK_EVERY_S = 10.0
+QUEUE_TIMEOUT_S = 1.5
+
+
+class SecretUnavailable(IntegrationError):
+    """A secret cannot be read and none is in memory."""
+
+
+class QueueUnavailable(IntegrationError):
+    """Cloud Tasks did not take a request."""
+
+
+class Secret:
+    """The newest version of one secret, kept in memory for 5 minutes. Safe between threads."""
+
+    def __init__(self, name: str) -> None:
+        """`name`: `projects/P/secrets/S`, with `/versions/V` behind it or without."""
+        self._name = name if "/versions/" in name else f"{name}/versions/latest"
+        self._lock = threading.Lock()
+        self._value: str | None = None
+        self._read_at = self._tried_at = self._looked_at = -KEPT_S
+
+    def value(self) -> str:
+        """Return the secret's text; what is in memory serves on while it cannot be read.
+
+        Raises SecretUnavailable when there is nothing in memory either.
+        """
+        if self._value is None:
+            with self._lock:
+                return self._read() if self._value is None else self._value
+        now = time.monotonic()
+        due = now - self._read_at > KEPT_S and now - self._tried_at > LOOK_EVERY_S
+        # One caller refreshes; the others go on with what there is.
+        if due and self._lock.acquire(blocking=False):
+            try:
+                return self._read()
+            except SecretUnavailable:
+                return self._value
+            finally:
+                self._lock.release()
+        return self._value
+
+    def newer(self, since: float) -> str:
+        """Look for a newer version now, unless there was a look in the last 10 seconds.
+
+        `since`: time.monotonic() of when the caller began; what has been read after that is new
+        enough. Returns the text in memory where there is no other.
+        """
+        with self._lock:
+            now = time.monotonic()
+            if self._read_at < since and now - self._looked_at >= LOOK_EVERY_S:
+                self._looked_at = now
+                try:
+                    return self._read()
+                except SecretUnavailable:
+                    pass  # what is in memory serves on; `value` says so when there is nothing
+            return self._value or ""
+
+    def _read(self) -> str:
+        self._tried_at = time.monotonic()
+        try:
+            answer = _secret_manager().access_secret_version(
+                name=self._name, timeout=_TIMEOUT_S, retry=_RETRY
+            )
+            self._value = answer.payload.data.decode("utf-8-sig")
+        except (exceptions.GoogleAPIError, GoogleAuthError, UnicodeDecodeError) as error:
+            raise SecretUnavailable(
+                f"{self._name} cannot be read ({type(error).__name__}): see that it exists and that"
+                " the service account has roles/secretmanager.secretAccessor on it"
+            ) from None
+        self._read_at = time.monotonic()
+        return self._value
+
+
+def enqueue(queue: str, url: str, headers: Mapping[str, str], body: bytes) -> None:
+    """Have Cloud Tasks post `body` to `url` until it is answered 2xx.
+
+    `queue`: `projects/P/locations/L/queues/Q`, whose own settings say how often and how long.
+    `body`: 100,000 bytes at most. Raises QueueUnavailable.
+    """
+    from google.cloud import tasks_v2  # 40 ms, and only an outage needs it
+
+    request = tasks_v2.HttpRequest(
+        url=url, http_method=tasks_v2.HttpMethod.POST, headers=dict(headers), body=body
+    )
+    try:
+        _cloud_tasks().create_task(
+            parent=queue,
+            task=tasks_v2.Task(http_request=request),
+            timeout=QUEUE_TIMEOUT_S,
+            retry=None,
+        )
+    except (exceptions.GoogleAPIError, GoogleAuthError) as error:
+        raise QueueUnavailable(
+            f"{queue} did not take the message ({type(error).__name__}): see that it exists and"
+            " that the service account has roles/cloudtasks.enqueuer on it"
+        ) from None
+
+
+# functools.cache alone may build two clients for two first callers, which is harmless.
+@functools.cache
+def _secret_manager() -> secretmanager.SecretManagerServiceClient:
+    return secretmanager.SecretManagerServiceClient()
+
+
+@functools.cache
+def _cloud_tasks() -> "tasks_v2.CloudTasksClient":
+    from google.cloud import tasks_v2
+
+    return tasks_v2.CloudTasksClient()

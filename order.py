@@ -1,0 +1,172 @@
+"""Know a message that comes again, and which of an entry's messages is the newest.
+
+Clockify delivers at least once and in no order, and repeats a message byte for byte a minute
+later, even after a 200; its messages carry no version. So the time of the first receipt decides.
+Salesforce itself refuses an older state (the validation rule on Event); what it cannot know is kept
+here, per instance, bounded, for ten minutes. Times are milliseconds since 1970 and given.
+"""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import Enum
+
+from mapping import DELETES, RESTORED
+
+REMEMBERED_MS = 10 * 60_000
+# Repeats come 14 to 90 s later: this many entries cover 45 messages a second.
+REMEMBERED_ENTRIES = 4096
+REMEMBERED_MESSAGES = 16  # of one entry
+# Without a word from Clockify, the same message this soon after its first receipt is a repeat.
+REPEAT_MS = 2 * 60_000
+
+
+class Verdict(Enum):
+    """What a message is, seen from those before it."""
+
+    NEWEST = "new, or the entry's newest once more"
+    STALE = "overtaken"
+    DOUBTFUL = "a repeat, or somebody changed something and changed it back: ask Clockify"
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """`first_ms`: when this very message came first, which is its version."""
+
+    verdict: Verdict
+    first_ms: int
+    again: bool = False
+
+
+@dataclass(slots=True)
+class _Entry:
+    seen: dict[int, int] = field(default_factory=dict)  # fingerprint -> first receipt
+    newest: int | None = None  # fingerprint of the message that came first last
+    written_ms: int = 0  # first receipt of the newest message that writes the Event
+    deleted_ms: int = 0  # and of the newest that deletes it
+    gone: bool = False
+    links: str | None = None
+    touched_ms: int = 0
+
+
+class Order:
+    """An instance's memory of the entries that it has lately heard of. Safe between threads."""
+
+    def __init__(self, *, can_ask: bool) -> None:
+        """`can_ask`: a doubtful case is handed to the caller, who asks Clockify."""
+        self._can_ask = can_ask
+        self._lock = threading.Lock()
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+
+    def receive(
+        self, entry_id: str, event_type: str | None, fingerprint: int, now_ms: int
+    ) -> Receipt:
+        """Note a message that came from Clockify and say what it is."""
+        with self._lock:
+            entry = self._entry(entry_id, now_ms)
+            # Two messages of one entry never share a time, however fast they come.
+            now_ms = max(now_ms, entry.written_ms + 1, entry.deleted_ms + 1)
+            first_ms = entry.seen.get(fingerprint)
+            revives = event_type == RESTORED or event_type in DELETES
+            if first_ms is not None and fingerprint == entry.newest:
+                return Receipt(Verdict.NEWEST, first_ms, again=True)
+            if entry.gone and not revives:
+                return Receipt(Verdict.STALE, first_ms or now_ms)
+            if first_ms is not None and self._can_ask:
+                return Receipt(Verdict.DOUBTFUL, first_ms)
+            if first_ms is not None and now_ms - first_ms <= REPEAT_MS:
+                return Receipt(Verdict.STALE, first_ms)
+            while len(entry.seen) >= REMEMBERED_MESSAGES:
+                entry.seen.pop(next(iter(entry.seen)))
+            entry.seen[fingerprint] = now_ms
+            entry.newest = fingerprint
+            _note(entry, event_type, now_ms)
+            return Receipt(Verdict.NEWEST, now_ms)
+
+    def note(self, entry_id: str, event_type: str | None, first_ms: int, now_ms: int) -> None:
+        """Note what is known otherwise: from the retry queue, or from Clockify when asked."""
+        with self._lock:
+            _note(self._entry(entry_id, now_ms), event_type, first_ms)
+
+    def overtaken(self, entry_id: str, event_type: str | None, first_ms: int) -> bool:
+        """Tell whether a newer message has made this one void: a delete, or for a delete a write.
+
+        An older *write* is not looked for: Salesforce refuses it.
+        """
+        with self._lock:
+            entry = self._entries.get(entry_id)
+            if entry is None:
+                return False
+            newer = entry.written_ms if event_type in DELETES else entry.deleted_ms
+            return newer > first_ms
+
+    def links(self, entry_id: str) -> str | None:
+        """The owner and links that this instance wrote last for an entry."""
+        with self._lock:
+            entry = self._entries.get(entry_id)
+            return entry.links if entry else None
+
+    def note_links(self, entry_id: str, links: str | None) -> None:
+        """Note the owner and links that were written for an entry."""
+        with self._lock:
+            if entry := self._entries.get(entry_id):
+                entry.links = links
+
+    def _entry(self, entry_id: str, now_ms: int) -> _Entry:
+        """The entry's memory, made most recent; what is too old or too much is forgotten."""
+        entry = self._entries.get(entry_id)
+        if entry is None or now_ms - entry.touched_ms > REMEMBERED_MS:
+            entry = self._entries[entry_id] = _Entry()
+        self._entries.move_to_end(entry_id)
+        entry.touched_ms = now_ms
+        while len(self._entries) > REMEMBERED_ENTRIES:
+            self._entries.popitem(last=False)
+        return entry
+
+
+def _note(entry: _Entry, event_type: str | None, first_ms: int) -> None:
+    if event_type in DELETES:
+        entry.deleted_ms = max(entry.deleted_ms, first_ms)
+        entry.gone = entry.deleted_ms > entry.written_ms
+    else:
+        entry.written_ms = max(entry.written_ms, first_ms)
+        entry.gone = entry.gone and not (event_type == RESTORED and first_ms > entry.deleted_ms)
+
+
+class Turns:
+    """Keep a delete apart from the writes of the same entry; writes need not wait for each other.
+
+    Salesforce orders writes by their version, but a delete that is on its way has none.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._writers: dict[str, int] = {}  # -1: a delete is at work
+
+    @contextmanager
+    def take(self, entry_id: str, *, alone: bool, deadline: float) -> Iterator[bool]:
+        """Wait for the entry until `deadline` (time.monotonic); give False if it stayed taken."""
+        with self._changed:
+            free = self._changed.wait_for(
+                lambda: self._free(entry_id, alone), timeout=deadline - time.monotonic()
+            )
+            if free:
+                self._writers[entry_id] = -1 if alone else self._writers.get(entry_id, 0) + 1
+        try:
+            yield free
+        finally:
+            if free:
+                with self._changed:
+                    left = 0 if alone else self._writers[entry_id] - 1
+                    if left:
+                        self._writers[entry_id] = left
+                    else:
+                        del self._writers[entry_id]
+                    self._changed.notify_all()
+
+    def _free(self, entry_id: str, alone: bool) -> bool:
+        at_work = self._writers.get(entry_id, 0)
+        return at_work == 0 if alone else at_work >= 0

@@ -1,0 +1,425 @@
+"""Bring a decision to Salesforce: sign in once, make the one call, and tell what its errors mean.
+
+simple-salesforce signs in and calls; this adds what it lacks: time-outs, a pool for all threads,
+one sign-in at a time, a bound on tries, and Salesforce hosts only. It does not decide what an Event
+looks like (mapping) nor which message is the newest (order).
+https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/dome_upsert.htm
+"""
+
+import json
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from simple_salesforce.api import Salesforce
+from simple_salesforce.exceptions import SalesforceAuthenticationFailed, SalesforceError
+from simple_salesforce.login import SalesforceLogin
+
+from mapping import EXTERNAL_ID, VERSION, Field, IntegrationError, Upsert
+
+CONNECT_S, READ_S = 3.0, 5.0
+TRIES = 3
+# Cloud Run lets one instance have at most 1,000 requests at work.
+POOL = 1000
+EVENT = f"sobjects/Event/{EXTERNAL_ID}/"
+# What stands in the recycle bin for an entry that was deleted before its Event could be written.
+TOMBSTONE = "Deleted in Clockify"
+LINK_FIELDS = ("OwnerId", "WhatId", "WhoId")
+LINKS = "Clockify_Links__c"
+RULE = "FIELD_CUSTOM_VALIDATION_EXCEPTION"
+
+# https://developer.salesforce.com/docs/atlas.en-us.api.meta/api/sforce_api_calls_concepts_core_data_objects.htm
+_PASSING = {
+    "SERVER_UNAVAILABLE",
+    "UNABLE_TO_LOCK_ROW",
+    "REQUEST_RUNNING_TOO_LONG",
+    "QUERY_TIMEOUT",
+    "UNKNOWN_EXCEPTION",
+    "INVALID_SESSION_ID",
+}
+_LINK_CODES = {
+    "INVALID_CROSS_REFERENCE_KEY",
+    "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY",
+    "ENTITY_IS_DELETED",
+    "FIELD_INTEGRITY_EXCEPTION",
+    "MALFORMED_ID",
+    "TRANSFER_REQUIRES_READ",
+    "INSUFFICIENT_ACCESS_OR_READONLY",
+}
+_OWNER_CODES = {"INACTIVE_OWNER_OR_USER", "OP_WITH_INVALID_USER_TYPE_EXCEPTION"}
+_ADVICE = {
+    "NOT_FOUND": f"Event.{EXTERNAL_ID} is missing or hidden from the integration user: deploy it"
+    " with 'sf project deploy start' and assign the permission set Clockify_Integration",
+    "INVALID_FIELD": "a field is missing or hidden from the integration user: deploy it with"
+    " 'sf project deploy start' and assign the permission set Clockify_Integration",
+    RULE: "a validation rule of the org refuses this Event: let it pass the integration user",
+    "REQUEST_LIMIT_EXCEEDED": "the org has used up its API calls",
+    "API_DISABLED_FOR_ORG": "the API is switched off for this org or user",
+}
+
+
+class SalesforceUnavailable(IntegrationError):
+    """Salesforce cannot take it now; the same call may succeed later."""
+
+
+class SalesforceRefused(IntegrationError):
+    """Salesforce will refuse it until an admin has mended something; the message says what."""
+
+    def __init__(self, code: str, fields: Iterable[str] = ()) -> None:
+        """`code`: Salesforce's errorCode; its own message may quote the record and is left out."""
+        self.code = code
+        self.fields = tuple(fields)
+        where = f" ({', '.join(self.fields)})" if self.fields else ""
+        advice = _ADVICE.get(code, "see what the org asks of an Event and of the integration user")
+        super().__init__(f"Salesforce refuses the Event: {code}{where}: {advice}")
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Owner and links of an Event: field -> Salesforce id, None to clear; no key: leave alone."""
+
+    fields: Mapping[str, str | None] = field(default_factory=dict)
+
+    @property
+    def mark(self) -> str | None:
+        """What `Clockify_Links__c` keeps: Clockify's own wish, to be told from a person's."""
+        return " ".join(self.fields.get(name) or "-" for name in LINK_FIELDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of an upsert; `left_out`: fields that Salesforce refused, with the reason."""
+
+    result: str  # created, updated or stale
+    left_out: tuple[str, ...] = ()
+
+
+class _Adapter(HTTPAdapter):
+    """No call without a time-out, also where simple-salesforce passes none."""
+
+    def send(self, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
+        if kwargs.get("timeout") is None:
+            kwargs["timeout"] = (CONNECT_S, READ_S)
+        return super().send(request, *args, **kwargs)
+
+
+class Org:
+    """One Salesforce org as the integration user sees it. Safe between threads."""
+
+    def __init__(self, credentials: Callable[[], str], *, version: str) -> None:
+        """`credentials` gives the JSON of SALESFORCE_CREDENTIALS when a sign-in needs it."""
+        self._credentials = credentials
+        self._version = version
+        self._session = requests.Session()
+        # Salesforce's API sends no redirect; one would carry the session to another host.
+        self._session.max_redirects = 0
+        self._session.mount("https://", _Adapter(pool_maxsize=POOL))
+        self._signing_in = threading.Lock()
+        self._client: Salesforce | None = None
+        self._calls = threading.local()
+
+    @property
+    def calls(self) -> int:
+        """Calls that this thread has made to Salesforce, sign-ins included."""
+        return getattr(self._calls, "made", 0)
+
+    def upsert(self, decision: Upsert, version: int, links: Links, deadline: float) -> Written:
+        """Write an Event unless a newer state of it is there.
+
+        `version`: first receipt in milliseconds; `deadline`: of time.monotonic(). What Salesforce
+        refuses of owner, links or length is given way to, and told. Raises SalesforceUnavailable,
+        SalesforceRefused.
+        """
+        body: dict[str, Field | int] = {**decision.event, VERSION: version, **links.fields}
+        if links.fields:
+            body[LINKS] = links.mark
+        left_out: list[str] = []
+        while True:
+            try:
+                answer = self.call("PATCH", EVENT + decision.entry_id, deadline, json=body)
+            except SalesforceRefused as refusal:
+                if self._is_stale(refusal, decision.entry_id, version, deadline):
+                    return Written("stale")
+                left_out += self._give_way(body, refusal, decision)
+                continue
+            created = isinstance(answer, dict) and answer.get("created") is True
+            return Written("created" if created else "updated", tuple(left_out))
+
+    def _is_stale(
+        self, refusal: SalesforceRefused, entry_id: str, version: int, deadline: float
+    ) -> bool:
+        """Tell whether a rule refused this version because a newer one is there.
+
+        Where another rule of the org refuses it too, Salesforce may name only that one: one look.
+        """
+        if refusal.code != RULE or LINKS in refusal.fields:
+            return False
+        if VERSION in refusal.fields:
+            return True
+        soql = f"SELECT {VERSION} FROM Event WHERE {EXTERNAL_ID} = {quoted(entry_id)}"
+        return any((row[VERSION] or 0) > version for row in self.query(soql, deadline))
+
+    def delete(self, entry_id: str, deadline: float) -> bool:
+        """Delete an entry's Event; tell whether there was one. Raises as `upsert`."""
+        try:
+            self.call("DELETE", EVENT + entry_id, deadline)
+        except SalesforceRefused as refusal:
+            if refusal.code not in ("NOT_FOUND", "ENTITY_IS_DELETED"):
+                raise
+            return False
+        return True
+
+    def bury(self, entry_id: str, version: int, deadline: float) -> bool:
+        """Delete an entry's Event unless a newer state is there, and leave a tombstone.
+
+        Stamping the version first lets Salesforce refuse an overtaken delete, and an Event that was
+        never written is in the recycle bin all the same, where `buried` finds it when an older
+        message comes late. Returns False if overtaken. Raises as `upsert`.
+        """
+        moment = datetime.fromtimestamp(version / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        stamp = {"StartDateTime": moment, "EndDateTime": moment, "Subject": TOMBSTONE}
+        if self.upsert(Upsert(entry_id, stamp), version, Links(), deadline).result == "stale":
+            return False
+        self.delete(entry_id, deadline)
+        return True
+
+    def buried(self, entry_id: str, deadline: float) -> int | None:
+        """Say when Clockify's deletion of the entry was received (ms), None if there was none.
+
+        Only what the integration user deleted counts: whoever made an Event, as this user makes
+        all of them, is also the last to have changed it.
+        """
+        found = self.query(
+            "SELECT Subject, Clockify_Version__c, SystemModstamp, CreatedById, LastModifiedById"
+            f" FROM Event WHERE {EXTERNAL_ID} = {quoted(entry_id)} AND IsDeleted = true",
+            deadline,
+            deleted=True,
+        )
+        times = [
+            int(row[VERSION]) if row["Subject"] == TOMBSTONE else _ms(row["SystemModstamp"])
+            for row in found
+            if row["CreatedById"] == row["LastModifiedById"]
+        ]
+        return max(times, default=None)
+
+    def query(self, soql: str, deadline: float, *, deleted: bool = False) -> list[dict[str, Any]]:
+        """Run SOQL and return its rows, those of the recycle bin too if `deleted`."""
+        rows: list[dict[str, Any]] = []
+        path, params = "queryAll" if deleted else "query", {"q": soql}
+        while True:
+            answer = self.call("GET", path, deadline, params=params)
+            rows += answer["records"]
+            if answer.get("done", True):
+                return rows
+            path, params = answer["nextRecordsUrl"].split(f"/v{self._version}/", 1)[1], {}
+
+    def call(self, method: str, path: str, deadline: float, **request: Any) -> Any:
+        """Make one REST call, again where that may help: 3 tries until `deadline`.
+
+        `path`: behind /services/data/vNN.0/. Returns the parsed answer, None if it is empty.
+        Raises SalesforceUnavailable, SalesforceRefused.
+        """
+        for attempt in range(1, TRIES + 1):
+            client = None
+            try:
+                client = self._signed_in(deadline)
+                self._count()
+                return client.restful(path, method=method, timeout=_left(deadline), **request)
+            except requests.RequestException as error:
+                failure = f"no answer ({type(error).__name__})"
+            except SalesforceAuthenticationFailed as error:
+                code = str(error.code)
+                if not code.isdigit():
+                    raise SalesforceRefused(_sign_in_code(code)) from None
+                failure = f"sign-in answered HTTP {code}"
+            except SalesforceError as error:
+                refusal, failure = _meaning(error, last=attempt == TRIES)
+                if refusal is not None:
+                    raise refusal from None
+                if error.status == 401 and client is not None:
+                    self._sign_out(client)
+            except ValueError as error:
+                failure = f"an answer that is not JSON ({type(error).__name__})"
+            if attempt == TRIES or deadline - time.monotonic() < 0.5:
+                break
+            time.sleep(0.1 * attempt)
+        raise SalesforceUnavailable(f"Salesforce cannot take it now: {failure}")
+
+    def _signed_in(self, deadline: float) -> Salesforce:
+        """The client, signed in by the first thread that needs it while the others wait."""
+        client = self._client
+        if client is not None:
+            return client
+        if not self._signing_in.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise SalesforceUnavailable("Salesforce cannot take it now: the sign-in takes too long")
+        try:
+            if self._client is None:
+                self._client = self._sign_in(deadline)
+            return self._client
+        finally:
+            self._signing_in.release()
+
+    def _sign_in(self, deadline: float) -> Salesforce:
+        arguments: dict[str, Any] = sign_in_arguments(self._credentials())
+        self._count()
+        # The library passes no time-out on, so the session that it is given has one.
+        session: Any = SimpleNamespace(post=partial(self._session.post, timeout=_left(deadline)))
+        try:
+            token, host = SalesforceLogin(session=session, **arguments)
+        except AttributeError:  # the library's way to meet an answer without instance_url
+            raise SalesforceUnavailable("Salesforce's sign-in named no instance") from None
+        host = str(host).rstrip("/")
+        if not isinstance(token, str) or not _is_salesforce(host):
+            raise SalesforceUnavailable(
+                "the sign-in answered with a host that is not Salesforce's: see 'domain' in"
+                " SALESFORCE_CREDENTIALS"
+            )
+        # Given a session id, simple-salesforce leaves a 401 to us: by itself it signs in once for
+        # each thread that meets it.
+        client = Salesforce(
+            session_id=token, instance=host, version=self._version, session=self._session
+        )
+        client.headers.pop("X-PrettyPrint", None)
+        return client
+
+    def _sign_out(self, client: Salesforce) -> None:
+        """Forget an expired session, unless another thread has a new one already."""
+        with self._signing_in:
+            if self._client is client:
+                self._client = None
+
+    def _count(self) -> None:
+        self._calls.made = self.calls + 1
+
+    def _give_way(
+        self, body: dict[str, Field | int], refusal: SalesforceRefused, decision: Upsert
+    ) -> list[str]:
+        """Take out of `body` what Salesforce refuses and the Event can do without, and name it.
+
+        Each call removes something, so the caller's loop ends. Raises the refusal itself where
+        nothing is left to remove.
+        """
+        present = [name for name in LINK_FIELDS if name in body]
+        if LINKS in refusal.fields:
+            # Not deployed, or a person has chosen owner and links in Salesforce: that stays.
+            names = [*present, LINKS] if refusal.code != "INVALID_FIELD" else [LINKS]
+        elif refusal.code in _OWNER_CODES:
+            names = ["OwnerId"]
+        elif refusal.code in _LINK_CODES and set(refusal.fields) & set(present):
+            names = [name for name in present if name in refusal.fields]
+        elif (
+            refusal.code == "FIELD_INTEGRITY_EXCEPTION"
+            and decision.shortened
+            and body["EndDateTime"] != decision.shortened["EndDateTime"]
+        ):
+            body |= decision.shortened
+            return []
+        elif refusal.code in _LINK_CODES:
+            names = [name for name in present if name != "OwnerId"] or present
+        else:
+            names = []
+        names = [name for name in names if name in body]
+        if not names:
+            raise refusal
+        for name in names:
+            del body[name]
+        return [f"{name}: {refusal.code}" for name in names if name != LINKS]
+
+
+def sign_in_arguments(credentials: str) -> dict[str, str]:
+    """Turn the JSON of SALESFORCE_CREDENTIALS into arguments of simple-salesforce's sign-in.
+
+    Client credentials: domain, consumer_key, consumer_secret. JWT bearer: domain, username,
+    consumer_key, privatekey (PEM). Raises IntegrationError, without quoting what it read.
+    """
+    what = "SALESFORCE_CREDENTIALS: "
+    try:
+        given = json.loads(credentials)
+    except ValueError:
+        raise IntegrationError(what + "the secret is not JSON") from None
+    if not isinstance(given, dict) or not all(isinstance(value, str) for value in given.values()):
+        raise IntegrationError(what + "the secret is not a JSON object of texts")
+    domain = given.get("domain", "").removeprefix("https://").rstrip("/")
+    domain = domain.removesuffix(".salesforce.com").lower()
+    # It becomes part of a URL: anything else could send the credentials to a stranger.
+    if not re.fullmatch(r"[a-z0-9](-*[a-z0-9])*(\.[a-z0-9](-*[a-z0-9])*)*", domain):
+        raise IntegrationError(
+            what + "'domain' is not the front of a Salesforce host, like acme.my for"
+            " https://acme.my.salesforce.com"
+        )
+    jwt = "privatekey" in given
+    keys = (
+        ("username", "consumer_key", "privatekey") if jwt else ("consumer_key", "consumer_secret")
+    )
+    for key in keys:
+        if not given.get(key):
+            raise IntegrationError(what + f"{key!r} is missing (README, 'Salesforce')")
+    arguments = {key: given[key] for key in keys} | {"domain": domain}
+    if jwt and domain not in ("login", "test"):
+        # The assertion names Salesforce's log-in host, and goes to the org's own.
+        login = "test" if ".sandbox." in f"{domain}." else "login"
+        arguments |= {"domain": login, "instance_url": domain}
+    elif not jwt and domain in ("login", "test"):
+        raise IntegrationError(what + "'domain' must be the org's My Domain, like acme.my")
+    return arguments
+
+
+def quoted(text: str) -> str:
+    """A SOQL string literal. https://developer.salesforce.com/docs/atlas.en-us.soql_sosl.meta/soql_sosl/sforce_api_calls_soql_select_quotedstringescapes.htm"""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _left(deadline: float) -> tuple[float, float]:
+    """Time-outs to connect and to read, which together end by the deadline."""
+    left = max(0.3, deadline - time.monotonic())
+    connect = min(CONNECT_S, left / 3)
+    return connect, min(READ_S, left - connect)
+
+
+def _is_salesforce(host: str) -> bool:
+    return re.fullmatch(r"([a-z0-9-]+\.)+salesforce\.com", host.lower()) is not None
+
+
+def _sign_in_code(code: str) -> str:
+    return f"sign-in, {code}" if re.fullmatch(r"\w{1,40}", code) else "sign-in"
+
+
+def _meaning(error: SalesforceError, *, last: bool) -> tuple[SalesforceRefused | None, str]:
+    """Tell what only an admin can mend from what may pass (None), with its name for the log.
+
+    `last`: no further try follows. Raises SalesforceUnavailable where another try would only cost
+    a call.
+    """
+    content: Any = error.content
+    first = content[0] if isinstance(content, list) and content else None
+    if not isinstance(first, dict) or error.status >= 500:  # a gateway in front answers HTML
+        return None, f"HTTP {error.status}"
+    code, message = str(first.get("errorCode")), str(first.get("message"))
+    if code == "REQUEST_LIMIT_EXCEEDED":
+        raise SalesforceUnavailable(f"Salesforce cannot take it now: {_ADVICE[code]} ({code})")
+    if (
+        error.status == 401
+        or code in _PASSING
+        or "UNABLE_TO_LOCK_ROW" in message
+        # The Event has just been made by another call, so the next upsert is an update.
+        or (code == "DUPLICATE_VALUE" and not last)
+    ):
+        return None, code
+    # Some errors name the field in their message only.
+    named = [name for name in (VERSION, LINKS, *LINK_FIELDS) if name in message]
+    fields = dict.fromkeys([*(first.get("fields") or []), *named])
+    return SalesforceRefused(code, map(str, fields)), code
+
+
+def _ms(moment: str) -> int:
+    """Milliseconds of a Salesforce date/time, like 2026-11-02T08:30:00.000+0000."""
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    return (datetime.fromisoformat(moment) - epoch) // timedelta(milliseconds=1)
