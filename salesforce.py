@@ -84,9 +84,13 @@ class SalesforceRefused(IntegrationError):
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """Owner and links of an Event: field -> Salesforce id, None to clear; no key: leave alone."""
+    """Owner and links of an Event: field -> Salesforce id, None to clear; no key: leave alone.
+
+    `notes`: look-ups that failed and were left out, for the log.
+    """
 
     fields: Mapping[str, str | None] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def mark(self) -> str | None:
