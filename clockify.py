@@ -61,6 +61,7 @@ class Clockify:
         region: str = "",
         patience: float = 0.0,
         on_wait: Callable[[float], None] | None = None,
+        timeout: tuple[float, float] = TIMEOUT,
     ) -> None:
         if not api_key or not api_key.isascii() or not api_key.isprintable() or " " in api_key:
             raise ClockifyError(
@@ -71,6 +72,7 @@ class Clockify:
         self._reports = reports_url(region)
         self._patience = patience
         self._on_wait = on_wait
+        self._timeout = timeout
         self._session = requests.Session()
         self._session.headers["X-Api-Key"] = api_key
 
@@ -114,6 +116,18 @@ class Clockify:
         }
         return _object(self._call("POST", self._base + path, json=body).json(), path)
 
+    def delete_webhook(self, workspace: str, webhook: str) -> None:
+        """Delete a webhook; one that is gone already is no error.
+
+        https://docs.clockify.me/#tag/Webhooks/operation/delete
+        """
+        path = f"/workspaces/{quote(workspace, '')}/webhooks/{quote(webhook, '')}"
+        try:
+            self._call("DELETE", self._base + path)
+        except ClockifyError as error:
+            if error.status != 404:
+                raise
+
     def get(self, path: str, **params: str | int) -> Any:
         """Return the JSON answer to GET `path`, a path below the region's /api/v1."""
         return self._call("GET", self._base + path, params=params).json()
@@ -154,10 +168,15 @@ class Clockify:
             attempt += 1
             failure: ClockifyError
             wait = min(2.0**attempt, 60.0)
-            again = method == "GET" or "/reports/" in url  # a POST may have been carried out
+            again = method != "POST" or "/reports/" in url  # a POST may have been carried out
             try:
                 response = self._session.request(
-                    method, url, params=params, json=json, timeout=TIMEOUT, allow_redirects=False
+                    method,
+                    url,
+                    params=params,
+                    json=json,
+                    timeout=self._timeout,
+                    allow_redirects=False,
                 )
             except requests.RequestException as error:
                 failure = ClockifyError(
@@ -165,7 +184,7 @@ class Clockify:
                     f" ({type(error).__name__}): check the network and status.clockify.me."
                 )
             else:
-                if 200 <= response.status_code < 300 and _is_json(response):
+                if 200 <= response.status_code < 300 and (method == "DELETE" or _is_json(response)):
                     return response
                 failure = _refusal(response, url)
                 if response.status_code == 429:
