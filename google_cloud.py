@@ -5,6 +5,7 @@ Salesforce. https://cloud.google.com/secret-manager/docs/reference/rpc,
 https://cloud.google.com/tasks/docs/reference/rpc
 """
 
+import contextlib
 import functools
 import threading
 import time
@@ -72,6 +73,20 @@ class Secret:
             finally:
                 self._lock.release()
         return self._value
+
+    @property
+    def is_known(self) -> bool:
+        """True once it has been read."""
+        return self._value is not None
+
+    def read_ahead(self) -> None:
+        """Begin to read it; whoever needs the value before it is there waits for this read."""
+        if self._value is None and not self._lock.locked():
+            threading.Thread(target=self._try_value, daemon=True).start()
+
+    def _try_value(self) -> None:
+        with contextlib.suppress(SecretUnavailable):  # raised again to whoever needs it
+            self.value()
 
     def newer(self, since: float) -> str:
         """Look for a newer version now, unless there was a look in the last 10 seconds.

@@ -47,6 +47,7 @@ class _Entry:
     newest: int | None = None  # fingerprint of the message that came first last
     written_ms: int = 0  # first receipt of the newest message that writes the Event
     deleted_ms: int = 0  # and of the newest that deletes it
+    restored_ms: int = 0  # and of the newest that brings it back
     gone: bool = False
     links: str | None = None
     touched_ms: int = 0
@@ -91,8 +92,8 @@ class Order:
         with self._lock:
             _note(self._entry(entry_id, now_ms), event_type, first_ms)
 
-    def overtaken(self, entry_id: str, event_type: str | None, first_ms: int) -> bool:
-        """Tell whether a newer message has made this one void: a delete, or for a delete a write.
+    def overtaken(self, entry_id: str, first_ms: int, *, delete: bool) -> bool:
+        """Tell whether a newer message voids this one: a delete, or for a `delete` a write.
 
         An older *write* is not looked for: Salesforce refuses it.
         """
@@ -100,8 +101,13 @@ class Order:
             entry = self._entries.get(entry_id)
             if entry is None:
                 return False
-            newer = entry.written_ms if event_type in DELETES else entry.deleted_ms
-            return newer > first_ms
+            return (entry.written_ms if delete else entry.deleted_ms) > first_ms
+
+    def restored_since(self, entry_id: str, deleted_ms: int) -> bool:
+        """Tell whether a TIME_ENTRY_RESTORED has come after a deletion at `deleted_ms`."""
+        with self._lock:
+            entry = self._entries.get(entry_id)
+            return entry is not None and entry.restored_ms > deleted_ms
 
     def links(self, entry_id: str) -> str | None:
         """The owner and links that this instance wrote last for an entry."""
@@ -133,7 +139,9 @@ def _note(entry: _Entry, event_type: str | None, first_ms: int) -> None:
         entry.gone = entry.deleted_ms > entry.written_ms
     else:
         entry.written_ms = max(entry.written_ms, first_ms)
-        entry.gone = entry.gone and not (event_type == RESTORED and first_ms > entry.deleted_ms)
+        if event_type == RESTORED:
+            entry.restored_ms = max(entry.restored_ms, first_ms)
+            entry.gone = entry.gone and first_ms <= entry.deleted_ms
 
 
 class Turns:

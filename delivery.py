@@ -1,0 +1,183 @@
+"""Bring one time entry's decision to Salesforce so that the newest message wins.
+
+Salesforce refuses an older write by itself. What is left are the rare ways in which an old state
+could return: a message that Clockify repeats, one that comes late out of the retry queue, and a
+delete, which carries no version.
+"""
+
+import time
+from dataclasses import dataclass, field, replace
+
+import mapping
+from clockify import Clockify
+from google_cloud import Secret
+from links import Directory
+from mapping import Decision, Delete, Ignore, IntegrationError, Upsert
+from order import Order, Turns, Verdict
+from salesforce import Links, Org, SalesforceUnavailable
+
+# To connect and to read, in seconds: Clockify's API is asked while its webhook waits.
+CLOCKIFY_TIMEOUT = (1.5, 3.0)
+
+
+@dataclass(slots=True)
+class Arrival:
+    """One time entry of a message on its way, and what has become of it.
+
+    `first_ms`: when the message came first, in milliseconds since 1970; it is the Event's version.
+    `queued`: it comes out of the retry queue. `doubtful`: Clockify has to be asked.
+    """
+
+    event_type: str | None
+    entry: mapping.Json
+    decision: Decision
+    fingerprint: int
+    first_ms: int
+    queued: bool
+    doubtful: bool
+    deadline: float  # of time.monotonic()
+    again: bool = False
+    result: str = ""  # created, updated, deleted, ignored, stale or queued
+    error: IntegrationError | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def entry_id(self) -> str | None:
+        """Clockify's id of the time entry, None for a message without one."""
+        return self.decision.entry_id
+
+
+class Delivery:
+    """How an instance delivers; it keeps the memory of recent messages. Safe between threads."""
+
+    def __init__(
+        self, org: Org, *, api_key: Secret | None, subject: str, leaves_tombstones: bool
+    ) -> None:
+        """`api_key`: Clockify's, to settle doubt; `subject`: the Subject template.
+
+        `leaves_tombstones`: there is a retry queue, out of which a write may come after a delete.
+        """
+        self._org = org
+        self._directory = Directory(org)
+        self._api_key = api_key
+        self._subject = subject
+        self._leaves_tombstones = leaves_tombstones
+        self._order = Order(can_ask=api_key is not None)
+        self._turns = Turns()
+
+    def deliver(self, arrival: Arrival) -> str:
+        """Apply the arrival's decision and return its result. Raises IntegrationError."""
+        decision, event_type = arrival.decision, arrival.event_type
+        if isinstance(decision, Ignore):
+            return "ignored"
+        if arrival.queued:
+            self._order.note(decision.entry_id, event_type, arrival.first_ms, _now_ms())
+        else:
+            receipt = self._order.receive(
+                decision.entry_id, event_type, arrival.fingerprint, arrival.first_ms
+            )
+            arrival.first_ms, arrival.again = receipt.first_ms, receipt.again
+            arrival.doubtful = receipt.verdict is Verdict.DOUBTFUL
+            if receipt.verdict is Verdict.STALE:
+                return "stale"
+        result = None if arrival.doubtful else self._in_turn(arrival, decision)
+        return result or self._deliver_truth(arrival, decision.entry_id)
+
+    def _in_turn(self, arrival: Arrival, decision: Upsert | Delete) -> str | None:
+        """Apply the decision; None where only Clockify can tell whether it is still true."""
+        alone = isinstance(decision, Delete)
+        with self._turns.take(decision.entry_id, alone=alone, deadline=arrival.deadline) as free:
+            if not free:
+                raise SalesforceUnavailable("another message of this entry is still on its way")
+            if isinstance(decision, Delete):
+                return self._delete(arrival, decision)
+            return self._upsert(arrival, decision)
+
+    def _delete(self, arrival: Arrival, decision: Delete) -> str:
+        entry_id, first_ms, deadline = decision.entry_id, arrival.first_ms, arrival.deadline
+        if self._order.overtaken(entry_id, first_ms, delete=True):
+            return "stale"
+        if arrival.queued:
+            return "deleted" if self._org.bury(entry_id, first_ms, deadline) else "stale"
+        found = self._org.delete(entry_id, deadline)
+        if not found and decision.finished and not arrival.again and self._leaves_tombstones:
+            # The message that should have made the Event may still be in the queue.
+            self._org.bury(entry_id, first_ms, deadline)
+        return "deleted"
+
+    def _upsert(self, arrival: Arrival, decision: Upsert) -> str | None:
+        entry_id, first_ms, deadline = decision.entry_id, arrival.first_ms, arrival.deadline
+        if self._order.overtaken(entry_id, first_ms, delete=False):
+            if arrival.queued:
+                # A try that seemed to fail may have been written after the delete.
+                self._org.delete(entry_id, deadline)
+            return "stale"
+        result = self._write(arrival, decision)
+        late = arrival.queued and result != "stale"
+        revived = arrival.event_type == mapping.UPDATED and result == "created"
+        if not late and not revived:
+            return result
+        deleted_ms = self._org.buried(entry_id, deadline)
+        if deleted_ms is None or (arrival.queued and deleted_ms < first_ms):
+            return result
+        if not arrival.queued and self._order.restored_since(entry_id, deleted_ms):
+            return result
+        if not arrival.queued and self._api_key is not None:
+            return None
+        self._org.delete(entry_id, deadline)
+        return "stale"
+
+    def _write(self, arrival: Arrival, decision: Upsert) -> str:
+        """Upsert with owner and links, unless this instance has written the same ones before.
+
+        Somebody in Salesforce may have chosen others since: only a change in Clockify replaces it.
+        """
+        links = self._directory.links(decision, arrival.deadline)
+        arrival.notes += links.notes
+        known = bool(links.fields) and links.mark == self._order.links(decision.entry_id)
+        written = self._org.upsert(
+            decision, arrival.first_ms, Links() if known else links, arrival.deadline
+        )
+        if known and written.result == "created":  # it was gone, and so were owner and links
+            written = self._org.upsert(decision, arrival.first_ms, links, arrival.deadline)
+        arrival.notes += written.left_out
+        if written.result != "stale":
+            self._order.note_links(decision.entry_id, links.mark if links.fields else None)
+        return written.result
+
+    def _deliver_truth(self, arrival: Arrival, entry_id: str) -> str:
+        """Settle a doubtful case: ask Clockify for the entry, and write what it says.
+
+        `arrival` itself stays doubtful: should this fail, Clockify is asked again.
+        """
+        arrival.doubtful = True
+        asked_ms = _now_ms()
+        entry = self._ask_clockify(arrival.entry, entry_id)
+        if entry is None:
+            truth: Decision = Delete(entry_id)
+            self._order.note(entry_id, "TIME_ENTRY_DELETED", asked_ms, asked_ms)
+        else:
+            truth = mapping.decide(None, entry, subject=self._subject)
+            self._order.note(entry_id, mapping.RESTORED, asked_ms, asked_ms)
+        if isinstance(truth, Ignore):
+            return "ignored"
+        settled = replace(arrival, event_type=None, first_ms=asked_ms, queued=False)
+        return self._in_turn(settled, truth) or "stale"
+
+    def _ask_clockify(self, entry: mapping.Json, entry_id: str) -> mapping.Json:
+        """The entry as Clockify has it now, None if it is gone. Raises IntegrationError."""
+        workspace = entry.get("workspaceId") if isinstance(entry, dict) else None
+        if self._api_key is None or not isinstance(workspace, str):
+            raise IntegrationError(
+                "Clockify has to be asked: set CLOCKIFY_API_KEY to something like projects/P/secrets/S"
+            )
+        # The secret holds the key, or its region, a space and the key.
+        *region, key = self._api_key.value().split() or [""]
+        clockify = Clockify(
+            api_key=key, region=region[0] if region else "", timeout=CLOCKIFY_TIMEOUT
+        )
+        return clockify.time_entry(workspace, entry_id)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

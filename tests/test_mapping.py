@@ -1,0 +1,383 @@
+"""mapping.py: values in, decisions out; every row of what an Event looks like."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import mapping
+from mapping import BadMessage, Delete, Ignore, IntegrationError, Upsert
+
+PAYLOADS = Path(__file__).parent / "payloads"
+
+
+def sample(name: str = "TIMER_STOPPED", **changes: Any) -> dict[str, Any]:
+    """A time entry as Clockify sends it, with changes; a value of ... takes a field away."""
+    entry = json.loads((PAYLOADS / f"{name}.json").read_text())
+    entry.update(changes)
+    return {key: value for key, value in entry.items() if value is not ...}
+
+
+def between(start: Any, end: Any) -> dict[str, Any]:
+    return {"timeInterval": {"start": start, "end": end}}
+
+
+def upsert(subject: str = "Clockify", **changes: Any) -> Upsert:
+    decision = mapping.decide("TIMER_STOPPED", sample(**changes), subject=subject)
+    assert isinstance(decision, Upsert)
+    return decision
+
+
+def units(text: object) -> int:
+    return len(str(text).encode("utf-16-le")) // 2
+
+
+def test_sample_entry_becomes_the_whole_event() -> None:
+    decision = upsert()
+    assert decision == Upsert(
+        entry_id="64c777ddd3fcab07cfbb210d",
+        event={
+            "Subject": "Clockify",
+            "StartDateTime": "2026-11-02T08:30:00Z",
+            "EndDateTime": "2026-11-02T10:05:30Z",
+            "Description": "Review of the checkout flow\nProject: Website relaunch"
+            " (Northwind GmbH)\nTask: Review\nTags: on site\nBillable: yes\n"
+            "Logged by: Ada Lindqvist",
+            "ShowAs": "Busy",
+            "Clockify_Hours__c": 1.5917,
+            "Clockify_Project__c": "Website relaunch",
+            "Clockify_Client__c": "Northwind GmbH",
+            "Clockify_Task__c": "Review",
+            "Clockify_Tags__c": "on site",
+            "Clockify_Billable__c": True,
+        },
+        user_id="5a0ab5acb07987125438b60f",
+        project_id="64c777ddd3fcab07cfbb211d",
+        client_id="64c777ddd3fcab07cfbb210c",
+    )
+
+
+@pytest.mark.parametrize(
+    ("event_type", "expected"),
+    [
+        ("TIMER_STOPPED", Upsert),
+        ("NEW_TIME_ENTRY", Upsert),
+        ("TIME_ENTRY_UPDATED", Upsert),
+        ("TIME_ENTRY_RESTORED", Upsert),
+        ("TIME_ENTRY_SPLIT", Upsert),
+        (None, Upsert),
+        ("TIME_ENTRY_DELETED", Delete),
+        ("TIME_ENTRY_BATCH_DELETED", Delete),
+        ("NEW_TIMER_STARTED", Ignore),
+        ("NEW_PROJECT", Ignore),
+        ("timer_stopped", Ignore),
+        ("", Ignore),
+    ],
+)
+def test_event_type_decides(event_type: str | None, expected: type) -> None:
+    assert type(mapping.decide(event_type, sample())) is expected
+
+
+@pytest.mark.parametrize("name", ["NEW_CLIENT", "NEW_PROJECT", "NEW_TASK", "NEW_INVOICE"])
+def test_other_kinds_are_ignored(name: str) -> None:
+    assert isinstance(mapping.decide(name, sample(name)), Ignore)
+
+
+@pytest.mark.parametrize("event_type", ["TIME_ENTRY_UPDATED", "NEW_TIMER_STARTED", None])
+def test_running_timer_is_ignored(event_type: str | None) -> None:
+    assert isinstance(mapping.decide(event_type, sample("NEW_TIMER_STARTED")), Ignore)
+
+
+@pytest.mark.parametrize("event_type", ["TIMER_STOPPED", "TIME_ENTRY_DELETED"])
+def test_clockifys_test_message_is_ignored(event_type: str) -> None:
+    entry = sample(description="Webhook Test Description")
+    assert isinstance(mapping.decide(event_type, entry), Ignore)
+
+
+@pytest.mark.parametrize(
+    ("interval", "finished"),
+    [
+        ({"start": "2026-11-02T08:30:00Z", "end": None}, False),
+        ({"start": "2026-11-02T08:30:00Z", "end": "2026-11-02T09:30:00Z"}, True),
+        (None, True),
+    ],
+)
+def test_deleted_entry_tells_whether_it_was_finished(interval: Any, finished: bool) -> None:
+    decision = mapping.decide("TIME_ENTRY_DELETED", sample(timeInterval=interval))
+    assert decision == Delete("64c777ddd3fcab07cfbb210d", finished=finished)
+
+
+@pytest.mark.parametrize(
+    ("entry", "field"),
+    [
+        (None, "body"),
+        (7, "body"),
+        ([], "body"),
+        ("x", "body"),
+        (sample(id=...), "id"),
+        (sample(id=None), "id"),
+        (sample(id=7), "id"),
+        (sample(id=""), "id"),
+        (sample(id="a'b"), "id"),
+        (sample(id="a/b"), "id"),
+        (sample(id=".."), "id"),
+        (sample(id="a" * 300), "id"),
+        (sample(timeInterval=...), "timeInterval"),
+        (sample(timeInterval=None), "timeInterval"),
+        (sample(timeInterval=[]), "timeInterval"),
+        (sample(**between(None, "2026-11-02T08:30:00Z")), "timeInterval.start"),
+        (sample(**between("yesterday", None)), "timeInterval.start"),
+        (sample(**between("2026-11-02T08:30:00", None)), "timeInterval.start"),
+        (sample(**between("2026-11-02T08:30:00Z", 7)), "timeInterval.end"),
+        (sample(**between("2026-11-02T08:30:00Z", "2026-11-02T08:29:59Z")), "timeInterval.end"),
+        (sample(**between("0001-01-01T00:00:00Z", "0001-01-01T01:00:00Z")), "timeInterval.start"),
+        (sample(**between("0001-01-01T00:00:00+14:00", None)), "timeInterval.start"),
+        (sample(**between("9999-12-31T00:00:00Z", None)), "timeInterval.start"),
+    ],
+)
+def test_malformed_entry_raises_bad_message_naming_the_field(entry: Any, field: str) -> None:
+    with pytest.raises(BadMessage, match=f"^(the )?{field}\\b"):
+        mapping.decide("TIMER_STOPPED", entry)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"\xff",
+        b"\xef\xbb\xbf{}",
+        b'{"id": NaN}',
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b"id=7&start=8",
+        b'{"id": ' + b"9" * 5000 + b"}",
+    ],
+    ids=["empty", "cut", "not utf-8", "bom", "nan", "deep list", "deep", "form", "long number"],
+)
+def test_malformed_body_raises_bad_message(body: bytes) -> None:
+    with pytest.raises(BadMessage, match="JSON"):
+        mapping.parse(body)
+
+
+@pytest.mark.parametrize(
+    ("event_type", "message", "entries"),
+    [
+        ("TIMER_STOPPED", {"id": "a"}, [{"id": "a"}]),
+        ("TIMER_STOPPED", [{"id": "a"}], [[{"id": "a"}]]),
+        ("TIME_ENTRY_SPLIT", {"id": "a"}, [{"id": "a"}]),
+        ("TIME_ENTRY_SPLIT", [{"id": "a"}, {"id": "b"}], [{"id": "a"}, {"id": "b"}]),
+        ("TIME_ENTRY_BATCH_DELETED", {"id": "a"}, [{"id": "a"}]),
+        ("TIME_ENTRY_BATCH_DELETED", ["a", "b"], [{"id": "a"}, {"id": "b"}]),
+        ("TIME_ENTRY_BATCH_DELETED", [{"id": "a"}, "b"], [{"id": "a"}, {"id": "b"}]),
+        ("TIME_ENTRY_BATCH_DELETED", {"ids": ["a"], "n": 1}, [{"id": "a"}]),
+        ("TIME_ENTRY_BATCH_DELETED", {"timeEntries": [{"id": "a"}]}, [{"id": "a"}]),
+        ("TIME_ENTRY_BATCH_DELETED", {"a": [], "b": []}, [{"a": [], "b": []}]),
+        ("TIME_ENTRY_BATCH_DELETED", 7, [7]),
+    ],
+)
+def test_message_splits_into_entries(event_type: str, message: Any, entries: Any) -> None:
+    assert mapping.entries(event_type, message) == entries
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "written"),
+    [
+        ("2026-11-02T08:30:00Z", "2026-11-02T08:30:00Z", "2026-11-02T08:30:00Z"),
+        ("2026-11-02T09:30:00+01:00", "2026-11-02T10:30:00+01:00", "2026-11-02T08:30:00Z"),
+        ("2026-11-02T08:30:00.250Z", "2026-11-02T09:30:00Z", "2026-11-02T08:30:00.250Z"),
+        ("2026-11-02T00:30:00-08:00", "2026-11-02T09:30:00Z", "2026-11-02T08:30:00Z"),
+    ],
+)
+def test_start_keeps_the_instant(start: str, end: str, written: str) -> None:
+    assert upsert(**between(start, end)).event["StartDateTime"] == written
+
+
+def test_over_24_hours_has_a_shortened_form_that_tells_the_span() -> None:
+    decision = upsert(**between("2026-11-02T08:00:00Z", "2026-11-04T10:30:00Z"))
+    assert decision.event["EndDateTime"] == "2026-11-04T10:30:00Z"
+    assert decision.event["Clockify_Hours__c"] == 50.5
+    assert decision.shortened is not None
+    assert decision.shortened["EndDateTime"] == "2026-11-03T08:00:00Z"
+    assert "2026-11-02T08:00:00Z to 2026-11-04T10:30:00Z (50.5 h)" in str(
+        decision.shortened["Description"]
+    )
+
+
+def test_24_hours_has_no_shortened_form() -> None:
+    assert upsert(**between("2026-11-02T08:00:00Z", "2026-11-03T08:00:00Z")).shortened is None
+
+
+@pytest.mark.parametrize(
+    ("description", "shown"),
+    [
+        (None, ""),
+        ("", ""),
+        (7, ""),
+        ("two\r\nlines\rand a third", "two\nlines\nand a third"),
+        ("tab\tstays, \x00\x07 do not", "tab\tstays,  do not"),
+        ("<b>bold</b> 🙂", "<b>bold</b> 🙂"),
+        ("half \ud83d", "half \ufffd"),
+    ],
+)
+def test_description_stays_readable(description: Any, shown: str) -> None:
+    event = upsert(
+        description=description, project=None, task=None, tags=None, user=None, billable=None
+    ).event
+    assert event["Description"] == shown
+
+
+@pytest.mark.parametrize("char", ["x", "🙂", "\n", "中", '"'])
+def test_long_texts_are_cut_to_what_salesforce_counts(char: str) -> None:
+    event = upsert("{description}", description="a" + char * 40_000 + "z").event
+    assert units(event["Subject"]) <= 255
+    assert char == "\n" or str(event["Subject"]).endswith("…")
+    assert units(event["Description"]) + str(event["Description"]).count("\n") <= 32_000
+    assert str(event["Description"]).endswith("Logged by: Ada Lindqvist")
+
+
+@pytest.mark.parametrize("missing", [None, ..., [], 7, "x", {}])
+@pytest.mark.parametrize("field", ["user", "project", "task", "tags", "type", "billable"])
+def test_optional_field_missing_or_odd_still_becomes_an_event(field: str, missing: Any) -> None:
+    assert upsert(**{field: missing}).entry_id
+
+
+def test_cleared_names_clear_their_fields() -> None:
+    event = upsert(project=None, task=None, tags=[], billable=False).event
+    for field in ("Project", "Client", "Task", "Tags"):
+        assert event[f"Clockify_{field}__c"] is None
+    assert event["Clockify_Billable__c"] is False
+    assert "Billable: no" in str(event["Description"])
+
+
+@pytest.mark.parametrize(("kind", "shown"), [("BREAK", "Free"), ("REGULAR", "Busy"), ("", "Busy")])
+def test_type_decides_show_as(kind: str, shown: str) -> None:
+    assert upsert(type=kind).event["ShowAs"] == shown
+
+
+@pytest.mark.parametrize(
+    ("template", "changes", "subject"),
+    [
+        ("Clockify", {}, "Clockify"),
+        ("{project}: {description}", {}, "Website relaunch: Review of the checkout flow"),
+        ("{project}: {description}", {"project": None}, "Review of the checkout flow"),
+        ("{description}", {"description": "a\nb"}, "a b"),
+        ("{description}", {"description": ""}, "Clockify"),
+        ("{user}, {task}, {tags}, {client}", {}, "Ada Lindqvist, Review, on site, Northwind GmbH"),
+        ("{description}", {"description": "{project.__class__}"}, "{project.__class__}"),
+    ],
+)
+def test_template_makes_the_subject(template: str, changes: Any, subject: str) -> None:
+    assert upsert(mapping.check_subject(template), **changes).event["Subject"] == subject
+
+
+@pytest.mark.parametrize("template", ["{", "{}", "{nobody}", "{user.name}", "{user!r}", "{user:9}"])
+def test_wrong_template_raises(template: str) -> None:
+    with pytest.raises(IntegrationError, match="EVENT_SUBJECT"):
+        mapping.check_subject(template)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("006Kj00000A1b2cIAB", "006Kj00000A1b2cIAB"),
+        ("006Kj00000A1b2c", "006Kj00000A1b2cIAB"),
+        ("006Kj00000A1b2cIAC", None),
+        ("006kj00000a1b2cIAB", None),
+        ("006Kj00000A1b2", None),
+        ("006Kj00000A1b2c!", None),
+    ],
+)
+def test_salesforce_id_checksum_is_verified(text: str, found: str | None) -> None:
+    assert mapping.salesforce_id(text) == found
+
+
+@pytest.mark.parametrize(
+    ("description", "record"),
+    [
+        ("#006Kj00000A1b2cIAB Northwind renewal", "006Kj00000A1b2cIAB"),
+        ("#006Kj00000A1b2c", "006Kj00000A1b2cIAB"),
+        ("#006Kj00000A1b2cIAC wrong", None),
+        ("see #006Kj00000A1b2cIAB", None),
+        ("#006Kj00000A1b2cIABx", None),
+        ("#7 fix", None),
+    ],
+)
+def test_browser_extensions_mark_is_the_record(description: str, record: str | None) -> None:
+    assert upsert(description=description).record_id == record
+
+
+@pytest.mark.parametrize(
+    ("user", "email"),
+    [
+        ({"email": "Ada@Example.COM"}, "ada@example.com"),
+        ({"email": None}, None),
+        ({"email": "x" * 300}, None),
+        (None, None),
+    ],
+)
+def test_users_email_is_folded(user: Any, email: str | None) -> None:
+    assert upsert(user=user).user_email == email
+
+
+def test_ids_come_from_nested_objects_too() -> None:
+    decision = upsert(
+        userId=None,
+        projectId=...,
+        user={"id": "u1"},
+        project={"id": "p1", "client": {"id": "c1", "name": "ACME"}},
+    )
+    assert (decision.user_id, decision.project_id, decision.client_id) == ("u1", "p1", "c1")
+    assert decision.event["Clockify_Client__c"] == "ACME"
+
+
+TEXTS = st.one_of(
+    st.none(),
+    st.text(max_size=50),
+    st.builds(lambda text, times: text * times, st.text(min_size=1, max_size=3), st.just(33_000)),
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=6,
+)
+ENTRIES = st.fixed_dictionaries(
+    {},
+    optional={
+        "id": st.sampled_from(["64c777ddd3fcab07cfbb210d", "", 7]) | VALUES,
+        "workspaceId": VALUES,
+        "description": TEXTS,
+        "billable": VALUES,
+        "type": st.sampled_from(["BREAK", "REGULAR"]) | VALUES,
+        "userId": VALUES,
+        "timeInterval": VALUES
+        | st.fixed_dictionaries(
+            {"start": st.just("2026-11-02T08:30:00Z")},
+            optional={"end": st.sampled_from(["2026-11-02T09:30:00Z", "2026-11-09T09:30:00Z"])},
+        ),
+        "project": VALUES | st.fixed_dictionaries({"name": TEXTS, "clientName": TEXTS}),
+        "task": VALUES | st.fixed_dictionaries({"name": TEXTS}),
+        "tags": VALUES | st.lists(st.fixed_dictionaries({"name": TEXTS}), max_size=3),
+        "user": VALUES | st.fixed_dictionaries({"name": TEXTS, "email": TEXTS}),
+    },
+)
+TYPES = st.sampled_from(sorted(mapping.UPSERTS | mapping.DELETES)) | st.none()
+
+
+def decided(event_type: str | None, entry: Any) -> object:
+    try:
+        return mapping.decide(event_type, entry)
+    except BadMessage as error:
+        return str(error)
+
+
+@given(event_type=TYPES, entry=ENTRIES | VALUES)
+def test_any_entry_is_decided_the_same_when_reduced_to_its_essentials(
+    event_type: str | None, entry: Any
+) -> None:
+    reduced = mapping.essential(entry)
+    assert decided(event_type, reduced) == decided(event_type, entry)
+    assert len(json.dumps(reduced, ensure_ascii=False).encode("utf-8", "replace")) < 98_000
