@@ -6,6 +6,8 @@ delete, which carries no version.
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import mapping
@@ -80,18 +82,33 @@ class Delivery:
             arrival.doubtful = receipt.verdict is Verdict.DOUBTFUL
             if receipt.verdict is Verdict.STALE:
                 return "stale"
-        result = None if arrival.doubtful else self._in_turn(arrival, decision)
-        return result or self._deliver_truth(arrival, decision.entry_id)
+        if not arrival.doubtful:
+            # A late write may have to be taken back, and that must not meet another write.
+            alone = isinstance(decision, Delete) or arrival.queued
+            with self._turn(arrival, alone=alone):
+                result = self._apply(arrival, decision)
+            if result is not None:
+                return result
+        if self._api_key is not None:
+            return self._deliver_truth(arrival, decision.entry_id)
+        if arrival.doubtful:  # it was queued when there was a key
+            return "stale"
+        with self._turn(arrival, alone=True):
+            return self._take_back(arrival, decision.entry_id)
 
-    def _in_turn(self, arrival: Arrival, decision: Upsert | Delete) -> str | None:
-        """Apply the decision; None where only Clockify can tell whether it is still true."""
-        alone = isinstance(decision, Delete)
-        with self._turns.take(decision.entry_id, alone=alone, deadline=arrival.deadline) as free:
+    @contextmanager
+    def _turn(self, arrival: Arrival, *, alone: bool) -> Iterator[None]:
+        entry_id = str(arrival.entry_id)
+        with self._turns.take(entry_id, alone=alone, deadline=arrival.deadline) as free:
             if not free:
                 raise SalesforceUnavailable("another message of this entry is still on its way")
-            if isinstance(decision, Delete):
-                return self._delete(arrival, decision)
-            return self._upsert(arrival, decision)
+            yield
+
+    def _apply(self, arrival: Arrival, decision: Upsert | Delete) -> str | None:
+        """Apply the decision; None where an Event was made of an entry that had been deleted."""
+        if isinstance(decision, Delete):
+            return self._delete(arrival, decision)
+        return self._upsert(arrival, decision)
 
     def _delete(self, arrival: Arrival, decision: Delete) -> str:
         entry_id, first_ms, deadline = decision.entry_id, arrival.first_ms, arrival.deadline
@@ -108,23 +125,23 @@ class Delivery:
     def _upsert(self, arrival: Arrival, decision: Upsert) -> str | None:
         entry_id, first_ms, deadline = decision.entry_id, arrival.first_ms, arrival.deadline
         if self._order.overtaken(entry_id, first_ms, delete=False):
-            if arrival.queued:
-                # A try that seemed to fail may have been written after the delete.
-                self._org.delete(entry_id, deadline)
-            return "stale"
+            # A try of its that seemed to fail may have been written after the delete.
+            return self._take_back(arrival, entry_id) if arrival.queued else "stale"
         result = self._write(arrival, decision)
-        late = arrival.queued and result != "stale"
-        revived = arrival.event_type == mapping.UPDATED and result == "created"
-        if not late and not revived:
-            return result
-        deleted_ms = self._org.buried(entry_id, deadline)
-        if deleted_ms is None or (arrival.queued and deleted_ms < first_ms):
-            return result
-        if not arrival.queued and self._order.restored_since(entry_id, deleted_ms):
-            return result
-        if not arrival.queued and self._api_key is not None:
-            return None
-        self._org.delete(entry_id, deadline)
+        if arrival.queued and result != "stale":
+            deleted_ms = self._org.buried(entry_id, deadline)
+            if deleted_ms is not None and deleted_ms > first_ms:
+                return self._take_back(arrival, entry_id)
+        elif arrival.event_type == mapping.UPDATED and result == "created":
+            deleted_ms = self._org.buried(entry_id, deadline)
+            if deleted_ms is not None and not self._order.restored_since(entry_id, deleted_ms):
+                return None
+        return result
+
+    def _take_back(self, arrival: Arrival, entry_id: str) -> str:
+        """Delete the Event of an entry that was deleted, unless it has been restored since."""
+        if not self._order.restored_since(entry_id, arrival.first_ms):
+            self._org.delete(entry_id, arrival.deadline)
         return "stale"
 
     def _write(self, arrival: Arrival, decision: Upsert) -> str:
@@ -161,15 +178,16 @@ class Delivery:
             self._order.note(entry_id, mapping.RESTORED, asked_ms, asked_ms)
         if isinstance(truth, Ignore):
             return "ignored"
-        settled = replace(arrival, event_type=None, first_ms=asked_ms, queued=False)
-        return self._in_turn(settled, truth) or "stale"
+        settled = replace(arrival, event_type=None, decision=truth, first_ms=asked_ms, queued=False)
+        with self._turn(settled, alone=isinstance(truth, Delete)):
+            return self._apply(settled, truth) or "stale"
 
     def _ask_clockify(self, entry: mapping.Json, entry_id: str) -> mapping.Json:
         """The entry as Clockify has it now, None if it is gone. Raises IntegrationError."""
         workspace = entry.get("workspaceId") if isinstance(entry, dict) else None
         if self._api_key is None or not isinstance(workspace, str):
             raise IntegrationError(
-                "Clockify has to be asked: set CLOCKIFY_API_KEY to something like projects/P/secrets/S"
+                "Clockify cannot be asked for the entry: its message names no workspace"
             )
         # The secret holds the key, or its region, a space and the key.
         *region, key = self._api_key.value().split() or [""]

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 import flask
 from werkzeug.datastructures import Headers
+from werkzeug.exceptions import HTTPException
 
 import mapping
 from delivery import Arrival, Delivery
@@ -145,7 +146,7 @@ class Function:
 
         Nothing of the body is looked at before the signature is. Raises Refused.
         """
-        began = time.monotonic()
+        began, now_ms = time.monotonic(), time.time_ns() // 1_000_000
         if request.method != "POST":
             raise Refused(405, "only POST is taken here: this is the URL of Clockify's webhooks")
         if (request.content_length or 0) > LARGEST_BODY:
@@ -153,10 +154,12 @@ class Function:
         signature = request.headers.get(SIGNATURE, "")
         if not self._is_authentic(signature.encode("latin-1", "replace"), began):
             raise Refused(401, "unauthorized")
-        body = request.stream.read(LARGEST_BODY + 1)
+        try:
+            body = request.stream.read(LARGEST_BODY + 1)
+        except (OSError, HTTPException):
+            raise Refused(400, "the body broke off") from None
         if len(body) > LARGEST_BODY:
             raise Refused(413, "the body is larger than 1 MiB")
-        now_ms = time.time_ns() // 1_000_000
         first_ms = _first_received(request.headers.get(FIRST_RECEIVED), now_ms)
         return Message(
             event_type=request.headers.get(EVENT_TYPE),
@@ -213,6 +216,8 @@ class Function:
         """Bring each time entry to Salesforce; what cannot be is left with its error."""
         for arrival in message.arrivals:
             try:
+                if len(message.arrivals) > 1 and time.monotonic() > message.deadline:
+                    raise SalesforceUnavailable("there was no time left for this entry")
                 arrival.result = self.delivery.deliver(arrival)
             except IntegrationError as error:
                 arrival.error = error
@@ -284,6 +289,9 @@ def clockify_webhook(request: flask.Request) -> flask.Response:
     except IntegrationError as error:
         status, problem = _status(error), str(error)
         body = {"error": problem if status < 500 else "not taken: it has to be sent again"}
+    except Exception as error:  # noqa: BLE001
+        status, problem = 500, f"unexpected {type(error).__name__}: {_where(error)}"
+        body = {"error": "not taken: it has to be sent again"}
     _log(request, message, status, problem, began, FUNCTION.org.calls - calls_before)
     return _response(request, status, body)
 

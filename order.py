@@ -68,8 +68,8 @@ class Order:
         """Note a message that came from Clockify and say what it is."""
         with self._lock:
             entry = self._entry(entry_id, now_ms)
-            # Two messages of one entry never share a time, however fast they come.
-            now_ms = max(now_ms, entry.written_ms + 1, entry.deleted_ms + 1)
+            while now_ms in (entry.written_ms, entry.deleted_ms):
+                now_ms += 1  # two messages of one entry never share a time
             first_ms = entry.seen.get(fingerprint)
             revives = event_type == RESTORED or event_type in DELETES
             if first_ms is not None and fingerprint == entry.newest:
@@ -83,7 +83,8 @@ class Order:
             while len(entry.seen) >= REMEMBERED_MESSAGES:
                 entry.seen.pop(next(iter(entry.seen)))
             entry.seen[fingerprint] = now_ms
-            entry.newest = fingerprint
+            if now_ms > max(entry.written_ms, entry.deleted_ms):
+                entry.newest = fingerprint
             _note(entry, event_type, now_ms)
             return Receipt(Verdict.NEWEST, now_ms)
 
