@@ -241,7 +241,7 @@ class Function:
                 else "Salesforce cannot take it now"
             )
         if len(message.arrivals) == 1:
-            body["id"] = message.arrivals[0].entry_id
+            body |= {"id": entry_id} if (entry_id := message.arrivals[0].entry_id) else {}
         else:
             body["entries"] = [{"result": a.result, "id": a.entry_id} for a in message.arrivals]
         return (202 if waiting else 200), body
@@ -342,7 +342,7 @@ def _log(
         "severity": severity,
         "message": f"{kind}: {result}",
         "event": kind,
-        "entry": ",".join(arrival.entry_id or "-" for arrival in arrivals[:10]),
+        "entry": ",".join(arrival.entry_id for arrival in arrivals[:10] if arrival.entry_id),
         "result": result,
         "status": status,
         "milliseconds": round((time.perf_counter() - began) * 1000, 1),
