@@ -168,12 +168,21 @@ API_KEY_NAME=${API_KEY_NAME:-$SERVICE-clockify-api-key}
 REPAIR_JOB=$SERVICE-repair
 
 # --- What is needed, before anything is changed ------------------------------------------------------
+CHECK_SUBJECT='
+import mapping, sys
+try:
+    mapping.check_subject(sys.stdin.read())
+except mapping.IntegrationError as error:
+    sys.exit(f"deploy.sh: {error}")
+'
 check_options() {
   [[ $SERVICE =~ ^[a-z]([a-z0-9-]{0,47}[a-z0-9])?$ ]] ||
     die "--service takes 1 to 49 small letters, digits and hyphens, beginning with a letter."
   [[ $SERVICE_ACCOUNT =~ ^[a-z][a-z0-9-]{4,28}[a-z0-9]$ ]] ||
     die "--service-account takes 6 to 30 small letters, digits and hyphens; not '$SERVICE_ACCOUNT'."
   [[ $EVENT_SUBJECT != *'~~'* ]] || die "--event-subject must not hold ~~."
+  [[ ! $EVENT_SUBJECT || $DELETE ]] || printf '%s' "$EVENT_SUBJECT" |
+    PYTHONPATH=$HERE "$PYTHON" -c "$CHECK_SUBJECT" || exit 1
   [[ ! $NIGHTLY || $WORKSPACE ]] ||
     die "--nightly-repair needs --workspace: the id in the address of Clockify's settings page."
 }
@@ -653,8 +662,8 @@ gone() { # GROUP... -- RESOURCE...: delete it, if it is there
 }
 
 # --- The order of it all --------------------------------------------------------------------------------
-check_options
 check_tools
+check_options
 check_project
 URL=https://$SERVICE-$PROJECT_NUMBER.$REGION.run.app
 if [[ $DELETE ]]; then

@@ -55,12 +55,14 @@ def salesforce_credentials(text: str) -> str:
         if not isinstance(value, str) or not value.strip():
             raise BadValue(f'The Salesforce credentials have no "{key}", or it is no text.')
     domain = credentials["domain"]
-    if domain.endswith(".salesforce.com") or not _DOMAIN.fullmatch(domain):
+    jwt = "privatekey" in credentials  # only with a key can login and test be signed in to
+    front = not domain.endswith(".salesforce.com") and _DOMAIN.fullmatch(domain)
+    if not front or (not jwt and domain in ("login", "test")):
         raise BadValue(
             'The "domain" of the Salesforce credentials must be the part of My Domain in front of'
             ' ".salesforce.com", such as "acme.my" or "acme--test.sandbox.my".'
         )
-    if "privatekey" in wanted and "PRIVATE KEY-----" not in credentials["privatekey"]:
+    if jwt and "PRIVATE KEY-----" not in credentials["privatekey"]:
         raise BadValue(
             'The "privatekey" of the Salesforce credentials is no PEM key: it begins with'
             ' "-----BEGIN" and its line breaks are written as \\n.'
@@ -88,10 +90,10 @@ def main() -> int:
     try:
         sys.stdout.write(check(sys.stdin.buffer.read().decode("utf-8-sig")))
     except UnicodeDecodeError:
-        print("The value is not UTF-8 text.", file=sys.stderr)
+        print("deploy.sh: The value is not UTF-8 text.", file=sys.stderr)
         return 1
     except BadValue as error:
-        print(error, file=sys.stderr)
+        print(f"deploy.sh: {error}", file=sys.stderr)
         return 1
     return 0
 
