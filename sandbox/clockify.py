@@ -106,11 +106,16 @@ class ClockifyApi:
     requests: list[tuple[str, str]] = field(default_factory=list)  # method and path
 
     def __post_init__(self) -> None:
+        self.api_key = KEY
         self._lock = threading.RLock()
         self._by_start: list[tuple[datetime, str]] = []
         self._hour_began = float("-inf")
         self._in_hour = 0
         self._ids = 0
+
+    def reset(self) -> None:
+        """Make it as new: an empty workspace, no faults."""
+        self.__init__()  # type: ignore[misc]
 
     # What people do ----------------------------------------------------------------------------
 
@@ -197,7 +202,7 @@ class ClockifyApi:
         with self._lock:
             self.requests.append((method, path))
             sent = {name.lower(): value for name, value in headers.items()}
-            if sent.get("x-api-key") != KEY:
+            if sent.get("x-api-key") != self.api_key:
                 return 401, {"message": "Api key does not exist", "code": 4003}, {}
             answer = self._fault() or self._route(method, path, body)
         if self.faults.meanwhile:
