@@ -118,9 +118,15 @@ class _Adapter(HTTPAdapter):
 class Org:
     """One Salesforce org as the integration user sees it. Safe between threads."""
 
-    def __init__(self, credentials: Callable[[], str], *, version: str) -> None:
-        """`credentials` gives the JSON of SALESFORCE_CREDENTIALS when a sign-in needs it."""
+    def __init__(
+        self, credentials: Callable[[], str], *, version: str, read_s: float = READ_S
+    ) -> None:
+        """`credentials` gives the JSON of SALESFORCE_CREDENTIALS when a sign-in needs it.
+
+        `read_s`: how long one answer may take, in seconds.
+        """
         self._credentials = credentials
+        self._read_s = read_s
         self._version = version
         self._session = requests.Session()
         # Salesforce's API sends no redirect; one would carry the session to another host.
@@ -157,7 +163,7 @@ class Org:
             except SalesforceRefused as refusal:
                 if self._is_stale(refusal, decision.entry_id, version, deadline):
                     return Written("stale")
-                left_out += self._give_way(body, refusal, decision)
+                left_out += give_way(body, refusal, decision)
                 continue
             created = isinstance(answer, dict) and answer.get("created") is True
             return Written("created" if created else "updated", tuple(left_out))
@@ -241,7 +247,9 @@ class Org:
             try:
                 client = self._signed_in(deadline)
                 self._count()
-                return client.restful(path, method=method, timeout=_left(deadline), **request)
+                return client.restful(
+                    path, method=method, timeout=_left(deadline, self._read_s), **request
+                )
             except requests.RequestException as error:
                 failure = f"no answer ({type(error).__name__})"
             except SalesforceAuthenticationFailed as error:
@@ -280,7 +288,9 @@ class Org:
         arguments: dict[str, Any] = sign_in_arguments(self._credentials())
         self._count()
         # The library passes no time-out on, so the session that it is given has one.
-        session: Any = SimpleNamespace(post=partial(self._session.post, timeout=_left(deadline)))
+        session: Any = SimpleNamespace(
+            post=partial(self._session.post, timeout=_left(deadline, self._read_s))
+        )
         try:
             token, host = SalesforceLogin(session=session, **arguments)
         except AttributeError:  # the library's way to meet an answer without instance_url
@@ -308,39 +318,40 @@ class Org:
     def _count(self) -> None:
         self._calls.made = self.calls + 1
 
-    def _give_way(
-        self, body: dict[str, Field | int], refusal: SalesforceRefused, decision: Upsert
-    ) -> list[str]:
-        """Take out of `body` what Salesforce refuses and the Event can do without, and name it.
 
-        Each call removes something, so the caller's loop ends. Raises the refusal itself where
-        nothing is left to remove.
-        """
-        present = [name for name in LINK_FIELDS if name in body]
-        if LINKS in refusal.fields:
-            # Not deployed, or a person has chosen owner and links in Salesforce: that stays.
-            names = [*present, LINKS] if refusal.code != "INVALID_FIELD" else [LINKS]
-        elif refusal.code in _OWNER_CODES:
-            names = ["OwnerId"]
-        elif refusal.code in _LINK_CODES and set(refusal.fields) & set(present):
-            names = [name for name in present if name in refusal.fields]
-        elif (
-            refusal.code == "FIELD_INTEGRITY_EXCEPTION"
-            and decision.shortened
-            and body["EndDateTime"] != decision.shortened["EndDateTime"]
-        ):
-            body |= decision.shortened
-            return []
-        elif refusal.code in _LINK_CODES:
-            names = [name for name in present if name != "OwnerId"] or present
-        else:
-            names = []
-        names = [name for name in names if name in body]
-        if not names:
-            raise refusal
-        for name in names:
-            del body[name]
-        return [f"{name}: {refusal.code}" for name in names if name != LINKS]
+def give_way(
+    body: dict[str, Field | int], refusal: SalesforceRefused, decision: Upsert
+) -> list[str]:
+    """Take out of `body` what Salesforce refuses and the Event can do without, and name it.
+
+    Each call removes something, so the caller's loop ends. Raises the refusal itself where
+    nothing is left to remove.
+    """
+    present = [name for name in LINK_FIELDS if name in body]
+    if LINKS in refusal.fields:
+        # Not deployed, or a person has chosen owner and links in Salesforce: that stays.
+        names = [*present, LINKS] if refusal.code != "INVALID_FIELD" else [LINKS]
+    elif refusal.code in _OWNER_CODES:
+        names = ["OwnerId"]
+    elif refusal.code in _LINK_CODES and set(refusal.fields) & set(present):
+        names = [name for name in present if name in refusal.fields]
+    elif (
+        refusal.code == "FIELD_INTEGRITY_EXCEPTION"
+        and decision.shortened
+        and body["EndDateTime"] != decision.shortened["EndDateTime"]
+    ):
+        body |= decision.shortened
+        return []
+    elif refusal.code in _LINK_CODES:
+        names = [name for name in present if name != "OwnerId"] or present
+    else:
+        names = []
+    names = [name for name in names if name in body]
+    if not names:
+        raise refusal
+    for name in names:
+        del body[name]
+    return [f"{name}: {refusal.code}" for name in names if name != LINKS]
 
 
 def sign_in_arguments(credentials: str) -> dict[str, str]:
@@ -386,11 +397,11 @@ def quoted(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def _left(deadline: float) -> tuple[float, float]:
+def _left(deadline: float, read_s: float) -> tuple[float, float]:
     """Time-outs to connect and to read, which together end by the deadline."""
     left = max(0.3, deadline - time.monotonic())
     connect = min(CONNECT_S, left / 3)
-    return connect, min(READ_S, left - connect)
+    return connect, min(read_s, left - connect)
 
 
 def _is_salesforce(host: str) -> bool:
@@ -411,21 +422,33 @@ def _meaning(error: SalesforceError, *, last: bool) -> tuple[SalesforceRefused |
     first = content[0] if isinstance(content, list) and content else None
     if not isinstance(first, dict) or error.status >= 500:  # a gateway in front answers HTML
         return None, f"HTTP {error.status}"
-    code, message = str(first.get("errorCode")), str(first.get("message"))
+    code = str(first.get("errorCode"))
     if code == "REQUEST_LIMIT_EXCEEDED":
         raise SalesforceUnavailable(f"Salesforce cannot take it now: {_ADVICE[code]} ({code})")
+    refusal = None if error.status == 401 else refusal_of(first, last=last)
+    return refusal, code
+
+
+def refusal_of(error: Mapping[str, Any], *, last: bool) -> SalesforceRefused | None:
+    """One error of Salesforce's, read as JSON, as an exception; None where another try may help.
+
+    Of a call, or of one record of a collection. `last`: no further try follows.
+    """
+    code, message = (
+        str(error.get("errorCode") or error.get("statusCode")),
+        str(error.get("message")),
+    )
     if (
-        error.status == 401
-        or code in _PASSING
+        code in _PASSING
         or "UNABLE_TO_LOCK_ROW" in message
         # The Event has just been made by another call, so the next upsert is an update.
         or (code == "DUPLICATE_VALUE" and not last)
     ):
-        return None, code
+        return None
     # Some errors name the field in their message only.
     named = [name for name in (VERSION, LINKS, *LINK_FIELDS) if name in message]
-    fields = dict.fromkeys([*(first.get("fields") or []), *named])
-    return SalesforceRefused(code, map(str, fields)), code
+    fields = dict.fromkeys([*(error.get("fields") or []), *named])
+    return SalesforceRefused(code, map(str, fields))
 
 
 def _ms(moment: str) -> int:
