@@ -1,0 +1,181 @@
+"""Stand in for Secret Manager and Cloud Tasks over real gRPC, and for Google's token endpoint.
+
+Cloud Tasks really posts what it holds, again and again until a 2xx, as the queue would; only its
+waits are shorter. https://cloud.google.com/tasks/docs/reference/rpc/google.cloud.tasks.v2
+"""
+
+import asyncio
+import itertools
+import re
+from collections.abc import Callable
+from concurrent import futures
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import grpc
+from google.cloud.secretmanager_v1.types import (
+    AccessSecretVersionRequest,
+    AccessSecretVersionResponse,
+)
+from google.cloud.tasks_v2.types import CreateTaskRequest, Task
+
+from sandbox.internet import Answer, Internet, Request
+
+PROJECT = "sandbox-project"
+QUEUE = f"projects/{PROJECT}/locations/europe-west1/queues/clockify-salesforce-retry"
+LARGEST_TASK = 100 * 1024
+CONCURRENT, DISPATCHES = 10, 500
+
+
+async def token(request: Request) -> Answer:
+    """Google's token endpoint, for clients that do not sign their own tokens."""
+    return Answer(200, {"access_token": "made-up", "expires_in": 3600, "token_type": "Bearer"})
+
+
+class SecretManager:
+    """Secrets by short name, each a list of versions; `down`: every read fails."""
+
+    def __init__(self) -> None:
+        self.secrets: dict[str, list[str]] = {}
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all secrets and counts."""
+        self.secrets.clear()
+        self.down = False
+        self.reads: list[str] = []
+
+    def access(self, request: Any, context: grpc.ServicerContext) -> AccessSecretVersionResponse:
+        """AccessSecretVersion."""
+        self.reads.append(request.name)
+        if self.down:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "The service is currently unavailable.")
+        match = re.fullmatch(rf"projects/{PROJECT}/secrets/(.+)/versions/(\w+)", request.name)
+        versions = self.secrets.get(match[1], []) if match else []
+        if not match or not versions:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"Secret [{request.name}] not found")
+            raise AssertionError
+        number = len(versions) if match[2] == "latest" else int(match[2])
+        return AccessSecretVersionResponse(
+            name=f"projects/{PROJECT}/secrets/{match[1]}/versions/{number}",
+            payload={"data": versions[number - 1].encode()},
+        )
+
+
+@dataclass
+class Waiting:
+    """One task: the stored request, and how often it was posted."""
+
+    name: str
+    url: str
+    headers: dict[str, str]
+    body: bytes
+    attempts: int = 0
+    answers: list[int] = field(default_factory=list)
+
+
+class CloudTasks:
+    """One queue. Times in seconds; the real queue begins with 10 s and goes up to an hour."""
+
+    def __init__(self, internet: Internet) -> None:
+        self._internet = internet
+        self._numbers = itertools.count(1)
+        self._room = asyncio.Semaphore(CONCURRENT)
+        self.waiting: dict[str, Waiting] = {}
+        self._dispatching: list[futures.Future[None]] = []
+        self._client: aiohttp.ClientSession | None = None
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all tasks and counts."""
+        self.waiting.clear()
+        self.down = self.paused = False
+        self.first_wait, self.longest_wait = 0.2, 2.0
+        self.created: list[Waiting] = []
+
+    def create(self, request: Any, context: grpc.ServicerContext) -> Task:
+        """CreateTask."""
+        if self.down:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "The service is currently unavailable.")
+        if request.parent != QUEUE:
+            context.abort(grpc.StatusCode.NOT_FOUND, "Queue does not exist.")
+        if len(CreateTaskRequest.serialize(request)) > LARGEST_TASK:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "Task size too large")
+        http = request.task.http_request
+        name = f"{QUEUE}/tasks/{next(self._numbers)}"
+        task = Waiting(name, http.url, dict(http.headers), bytes(http.body))
+        self.waiting[name] = task
+        self.created.append(task)
+        self._dispatching = [each for each in self._dispatching if not each.done()]
+        self._dispatching.append(
+            asyncio.run_coroutine_threadsafe(self._dispatch(task), self._internet.loop)
+        )
+        return Task(name=name, http_request=http)
+
+    async def _dispatch(self, task: Waiting) -> None:
+        wait = self.first_wait
+        # The first attempt follows at once, as a queue does; the back-off stands before the others.
+        while task.name in self.waiting:
+            while self.paused:
+                await asyncio.sleep(0.05)
+            async with self._room:
+                status = await self._post(task)
+            task.answers.append(status)
+            if 200 <= status < 300:
+                self.waiting.pop(task.name, None)
+                return
+            await asyncio.sleep(wait)
+            wait = min(wait * 2, self.longest_wait)
+
+    async def _post(self, task: Waiting) -> int:
+        if self._client is None:
+            self._client = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60))
+        headers = {
+            **task.headers,
+            "X-CloudTasks-TaskRetryCount": str(task.attempts),
+            "User-Agent": "Google-Cloud-Tasks",
+        }
+        task.attempts += 1
+        try:
+            async with self._client.post(task.url, data=task.body, headers=headers) as answer:
+                await answer.read()
+                return answer.status
+        except (aiohttp.ClientError, TimeoutError):
+            return 0
+
+    async def close(self) -> None:
+        """Post no more."""
+        for dispatch in self._dispatching:
+            dispatch.cancel()
+        await asyncio.sleep(0)
+        if self._client is not None:
+            await self._client.close()
+
+
+def serve(internet: Internet, secrets: SecretManager, tasks: CloudTasks) -> grpc.Server:
+    """Start the gRPC server for both, under the internet's certificate."""
+
+    def unary(
+        method: Callable[..., Any], takes: Any, gives: Any
+    ) -> "grpc.RpcMethodHandler[Any, Any]":
+        return grpc.unary_unary_rpc_method_handler(
+            method, request_deserializer=takes.deserialize, response_serializer=gives.serialize
+        )
+
+    server = grpc.server(futures.ThreadPoolExecutor(32))
+    access = unary(secrets.access, AccessSecretVersionRequest, AccessSecretVersionResponse)
+    create = unary(tasks.create, CreateTaskRequest, Task)
+    for service, method, handler in (
+        ("google.cloud.secretmanager.v1.SecretManagerService", "AccessSecretVersion", access),
+        ("google.cloud.tasks.v2.CloudTasks", "CreateTask", create),
+    ):
+        server.add_generic_rpc_handlers(
+            [grpc.method_handlers_generic_handler(service, {method: handler})]
+        )
+    certificate = internet.certificate
+    chain = b"".join(each.bytes() for each in certificate.cert_chain_pems)
+    credentials = grpc.ssl_server_credentials([(certificate.private_key_pem.bytes(), chain)])
+    internet.grpc_port = server.add_secure_port("127.0.0.1:0", credentials)
+    server.start()
+    return server

@@ -1,0 +1,156 @@
+"""One CONNECT proxy and one TLS server that play the internet on loopback.
+
+Every host that the function calls ends here: Google's gRPC hosts go to a gRPC server, all others to
+an HTTP server, under one throw-away certificate authority.
+"""
+
+import asyncio
+import contextlib
+import json
+import ssl
+import threading
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import trustme
+from aiohttp import web
+
+GRPC_HOSTS = ("secretmanager.googleapis.com", "cloudtasks.googleapis.com")
+HOSTS = (
+    *GRPC_HOSTS,
+    "*.salesforce.com",
+    "*.my.salesforce.com",
+    "*.sandbox.my.salesforce.com",
+    "oauth2.googleapis.com",
+    "*.clockify.me",
+    "*.api.clockify.me",
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """One HTTP request: `path` with its query; header names in lower case."""
+
+    method: str
+    host: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`body`: JSON, or text as it is. `lost`: the connection breaks instead."""
+
+    status: int = 200
+    body: object = None
+    headers: dict[str, str] = field(default_factory=dict)
+    lost: bool = False
+
+
+T = TypeVar("T")
+Site = Callable[[Request], Awaitable[Answer]]
+
+
+class Internet:
+    """The proxy and the HTTP server, in an event loop of their own thread."""
+
+    def __init__(self, folder: Path) -> None:
+        """`folder`: where the certificate authority's file is put, as `ca.pem`."""
+        authority = trustme.CA()
+        self.certificate = authority.issue_cert(*HOSTS)
+        self.authority_file = folder / "ca.pem"
+        authority.cert_pem.write_to_path(str(self.authority_file))
+        self.sites: dict[str, Site] = {}  # the end of a host's name -> who answers
+        self.refuses: Callable[[str], bool] = lambda host: False
+        self.handshakes: dict[str, int] = {}  # host -> connections through the proxy
+        self.grpc_port = 0
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self._thread.start()
+        self.proxy_port: int = self.wait(self._start())
+
+    def wait(self, work: Awaitable[T], timeout: float = 30) -> T:
+        """Run `work` in the event loop and return its result."""
+
+        async def run() -> T:
+            return await work
+
+        return asyncio.run_coroutine_threadsafe(run(), self.loop).result(timeout)
+
+    def close(self) -> None:
+        """Stop listening."""
+        self.wait(self._runner.cleanup())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(10)
+
+    async def _start(self) -> int:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self.certificate.configure_cert(context)
+        server = web.Server(self._serve)
+        self._runner = web.ServerRunner(server, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(
+            self._runner, "127.0.0.1", 0, ssl_context=context, shutdown_timeout=0.1, backlog=1024
+        )
+        await site.start()
+        self._https_port: int = self._runner.addresses[0][1]
+        proxy = await asyncio.start_server(self._tunnel, "127.0.0.1", 0, backlog=1024)
+        port: int = proxy.sockets[0].getsockname()[1]
+        return port
+
+    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        host = (request.host or "").split(":")[0]
+        site = next((site for end, site in self.sites.items() if host.endswith(end)), None)
+        if site is None:
+            return web.Response(status=404, text=f"the sandbox knows no host {host}")
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        answer = await site(
+            Request(request.method, host, request.raw_path, headers, await request.read())
+        )
+        if answer.lost:
+            if request.transport is not None:
+                request.transport.abort()
+            raise asyncio.CancelledError
+        if answer.body is None:
+            return web.Response(status=answer.status, headers=answer.headers)
+        if isinstance(answer.body, str):
+            return web.Response(
+                status=answer.status,
+                text=answer.body,
+                headers=answer.headers,
+                content_type="text/html",
+            )
+        return web.Response(
+            status=answer.status,
+            body=json.dumps(answer.body).encode(),
+            headers=answer.headers,
+            content_type="application/json",
+        )
+
+    async def _tunnel(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one CONNECT: https://www.rfc-editor.org/rfc/rfc9110#name-connect"""
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            host = head.split()[1].decode().rsplit(":", 1)[0]
+            if self.refuses(host):
+                writer.close()
+                return
+            self.handshakes[host] = self.handshakes.get(host, 0) + 1
+            port = self.grpc_port if host in GRPC_HOSTS else self._https_port
+            there, back = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            await asyncio.gather(_pipe(reader, back), _pipe(there, writer))
+        except (OSError, asyncio.IncompleteReadError):
+            writer.close()
+
+
+async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while chunk := await reader.read(65536):
+            writer.write(chunk)
+            await writer.drain()
+    with contextlib.suppress(OSError, RuntimeError):
+        writer.close()

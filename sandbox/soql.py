@@ -1,0 +1,198 @@
+"""Answer SOQL over records in memory: what the project asks, and a little more.
+
+SELECT fields FROM object [WHERE …] [ORDER BY field [ASC|DESC]] [LIMIT n]
+https://developer.salesforce.com/docs/atlas.en-us.soql_sosl.meta/soql_sosl/sforce_api_calls_soql_select.htm
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+Record = Mapping[str, object]
+_TOKEN = re.compile(
+    r"\s*('(?:[^'\\]|\\.)*'|\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:?\d\d)|-?\d+(?:\.\d+)?|[\w.]+"
+    r"|<=|>=|!=|<>|[=<>(),])"
+)
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT")
+
+
+class Malformed(Exception):
+    """The text is not SOQL that this knows."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """A parsed query.
+
+    `names`: every field that it mentions; `equal`: fields that must have one of some texts.
+    """
+
+    fields: list[str]
+    object: str
+    where: Callable[[Record], bool]
+    names: list[str]
+    equal: list[tuple[str, list[str]]]
+    order: list[tuple[str, bool]]
+    limit: int | None
+
+
+def parse(text: str) -> Query:
+    """Parse one SELECT. Raises Malformed."""
+    return _Parser(text).query()
+
+
+class _Parser:
+    def __init__(self, text: str) -> None:
+        self._tokens: list[str] = []
+        self._names: list[str] = []
+        self._equal: list[tuple[str, list[str]]] = []
+        place = 0
+        text = text.rstrip()
+        while place < len(text):
+            match = _TOKEN.match(text, place)
+            if match is None:
+                raise Malformed(f"unexpected token at {text[place : place + 20]!r}")
+            self._tokens.append(match[1])
+            place = match.end()
+
+    def query(self) -> Query:
+        self._expect("SELECT")
+        fields = [self._name()]
+        while self._take(","):
+            fields.append(self._name())
+        self._expect("FROM")
+        name = self._next()
+        where: Callable[[Record], bool] = lambda record: True  # noqa: E731
+        if self._take("WHERE"):
+            where = self._either()
+        order = []
+        if self._take("ORDER"):
+            self._expect("BY")
+            while True:
+                field = self._name()
+                descending = self._take("DESC")
+                if not descending:
+                    self._take("ASC")
+                order.append((field, descending))
+                if not self._take(","):
+                    break
+        limit = int(self._next()) if self._take("LIMIT") else None
+        if self._tokens:
+            raise Malformed(f"unexpected token: {self._tokens[0]!r}")
+        return Query(fields, name, where, self._names, self._equal, order, limit)
+
+    def _either(self) -> Callable[[Record], bool]:
+        terms = [self._both()]
+        while self._take("OR"):
+            terms.append(self._both())
+        if len(terms) > 1:
+            self._equal.clear()
+        return terms[0] if len(terms) == 1 else lambda record: any(term(record) for term in terms)
+
+    def _both(self) -> Callable[[Record], bool]:
+        terms = [self._one()]
+        while self._take("AND"):
+            terms.append(self._one())
+        return terms[0] if len(terms) == 1 else lambda record: all(term(record) for term in terms)
+
+    def _one(self) -> Callable[[Record], bool]:
+        if self._take("NOT"):
+            inner = self._one()
+            self._equal.clear()
+            return lambda record: not inner(record)
+        if self._take("("):
+            inner = self._either()
+            self._expect(")")
+            return inner
+        name, operator = self._name(), self._next().upper()
+        if operator == "NOT":
+            self._expect("IN")
+            operator = "NOT IN"
+        if operator in ("IN", "NOT IN"):
+            self._expect("(")
+            literals = [self._literal()]
+            while self._take(","):
+                literals.append(self._literal())
+            self._expect(")")
+            values = {_key(literal) for literal in literals}
+            if operator == "IN" and all(isinstance(literal, str) for literal in literals):
+                self._equal.append((name, [str(literal) for literal in literals]))
+            return lambda record: (_key(record.get(name)) in values) is (operator == "IN")
+        literal = self._literal()
+        if operator == "=" and isinstance(literal, str):
+            self._equal.append((name, [literal]))
+        return _comparison(name, operator, literal)
+
+    def _literal(self) -> object:
+        token = self._next()
+        if token.startswith("'"):
+            return re.sub(r"\\(.)", r"\1", token[1:-1])
+        if _MOMENT.match(token):
+            return datetime.fromisoformat(token)
+        if re.fullmatch(r"-?\d+(\.\d+)?", token):
+            return float(token)
+        words = {"NULL": None, "TRUE": True, "FALSE": False}
+        if token.upper() in words:
+            return words[token.upper()]
+        raise Malformed(f"unexpected token: {token!r}")
+
+    def _name(self) -> str:
+        name = self._next()
+        if not re.fullmatch(r"[A-Za-z][\w.]*", name):
+            raise Malformed(f"unexpected token: {name!r}")
+        self._names.append(name)
+        return name
+
+    def _next(self) -> str:
+        if not self._tokens:
+            raise Malformed("unexpected end of the query")
+        return self._tokens.pop(0)
+
+    def _take(self, word: str) -> bool:
+        if self._tokens and self._tokens[0].upper() == word:
+            self._tokens.pop(0)
+            return True
+        return False
+
+    def _expect(self, word: str) -> None:
+        if not self._take(word):
+            raise Malformed(f"expecting {word}")
+
+
+def _key(value: object) -> object:
+    """Salesforce compares texts without regard to case."""
+    return value.casefold() if isinstance(value, str) else value
+
+
+def _comparison(name: str, operator: str, wanted: object) -> Callable[[Record], bool]:
+    if operator == "LIKE":
+        pattern = re.escape(str(wanted)).replace("%", ".*").replace("_", ".")
+        return lambda record: re.fullmatch(pattern, str(record.get(name) or ""), re.I) is not None
+    if operator in ("=", "!=", "<>"):
+        equal = operator == "="
+        return lambda record: (_typed(record.get(name), wanted) == _key(wanted)) is equal
+    compare: dict[str, Callable[[float], bool]] = {
+        "<": lambda sign: sign < 0,
+        ">": lambda sign: sign > 0,
+        "<=": lambda sign: sign <= 0,
+        ">=": lambda sign: sign >= 0,
+    }
+    if operator not in compare:
+        raise Malformed(f"unexpected token: {operator!r}")
+
+    def check(record: Record) -> bool:
+        have = _typed(record.get(name), wanted)
+        if have is None:
+            return False
+        want = _key(wanted)
+        return compare[operator]((have > want) - (have < want))  # type: ignore[operator]
+
+    return check
+
+
+def _typed(value: object, like: object) -> object:
+    """A record's value as a value of the literal's kind."""
+    if isinstance(like, datetime) and isinstance(value, str):
+        return datetime.fromisoformat(value)
+    return _key(value)

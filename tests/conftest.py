@@ -1,0 +1,66 @@
+"""What the tests share: the outside world on loopback, and a function in front of it."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+from sandbox.world import Function, World
+
+PAYLOADS = Path(__file__).parent / "payloads"
+ENTRY_ID = "64c777ddd3fcab07cfbb210d"
+
+settings.register_profile("world", deadline=None, print_blob=True)
+settings.load_profile("world")
+
+
+def payload(name: str = "TIMER_STOPPED", **changes: Any) -> dict[str, Any]:
+    """A message's body as Clockify sends it, with changes; a value of ... takes a field away."""
+    entry = json.loads((PAYLOADS / f"{name}.json").read_text())
+    entry.update(changes)
+    return {key: value for key, value in entry.items() if value is not ...}
+
+
+@pytest.fixture(scope="session")
+def the_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """One world for all tests: gRPC reads its certificate authority once a process."""
+    world = World(tmp_path_factory.mktemp("world"))
+    yield world
+    world.close()
+
+
+@pytest.fixture()
+def world(the_world: World) -> World:
+    """The world as new."""
+    the_world.reset()
+    return the_world
+
+
+@pytest.fixture(scope="module")
+def running(the_world: World) -> Iterator[Function]:
+    """A function that a module's tests share, with the retry queue."""
+    function = Function(the_world)
+    yield function
+    function.stop()
+
+
+@pytest.fixture()
+def function(world: World, running: Function) -> Function:
+    """The shared function in front of a world as new, signed in to it already."""
+    assert running.post("TIMER_STOPPED", payload(id="warm")).status_code == 200
+    world.salesforce.records["Event"].clear()
+    world.salesforce.requests.clear()
+    world.secret_manager.reads.clear()
+    world.salesforce.sign_ins = 0
+    return running
+
+
+@pytest.fixture()
+def cold(world: World) -> Iterator[Function]:
+    """A function of the test's own that has served nothing yet."""
+    function = Function(world)
+    yield function
+    function.stop()
