@@ -16,7 +16,7 @@ from google_cloud import Secret
 from links import Directory
 from mapping import Decision, Delete, Ignore, IntegrationError, Upsert
 from order import Order, Turns, Verdict
-from salesforce import Links, Org, SalesforceUnavailable
+from salesforce import Org, SalesforceUnavailable
 
 # To connect and to read, in seconds: Clockify's API is asked while its webhook waits.
 CLOCKIFY_TIMEOUT = (1.5, 3.0)
@@ -60,8 +60,8 @@ class Delivery:
         `leaves_tombstones`: there is a retry queue, out of which a write may come after a delete.
         """
         self._org = org
-        self._directory = Directory(org)
         self._api_key = api_key
+        self._directory = Directory(org, clockify=self._clockify if api_key else None)
         self._subject = subject
         self._leaves_tombstones = leaves_tombstones
         self._order = Order(can_ask=api_key is not None)
@@ -145,21 +145,11 @@ class Delivery:
         return "stale"
 
     def _write(self, arrival: Arrival, decision: Upsert) -> str:
-        """Upsert with owner and links, unless this instance has written the same ones before.
-
-        Somebody in Salesforce may have chosen others since: only a change in Clockify replaces it.
-        """
+        """Upsert with owner and links."""
         links = self._directory.links(decision, arrival.deadline)
         arrival.notes += links.notes
-        known = bool(links.fields) and links.mark == self._order.links(decision.entry_id)
-        written = self._org.upsert(
-            decision, arrival.first_ms, Links() if known else links, arrival.deadline
-        )
-        if known and written.result == "created":  # it was gone, and so were owner and links
-            written = self._org.upsert(decision, arrival.first_ms, links, arrival.deadline)
+        written = self._org.upsert(decision, arrival.first_ms, links, arrival.deadline)
         arrival.notes += written.left_out
-        if written.result != "stale":
-            self._order.note_links(decision.entry_id, links.mark if links.fields else None)
         return written.result
 
     def _deliver_truth(self, arrival: Arrival, entry_id: str) -> str:
@@ -189,12 +179,12 @@ class Delivery:
             raise IntegrationError(
                 "Clockify cannot be asked for the entry: its message names no workspace"
             )
+        return self._clockify(timeout=CLOCKIFY_TIMEOUT).time_entry(workspace, entry_id)
+
+    def _clockify(self, *, timeout: tuple[float, float]) -> Clockify:
         # The secret holds the key, or its region, a space and the key.
-        *region, key = self._api_key.value().split() or [""]
-        clockify = Clockify(
-            api_key=key, region=region[0] if region else "", timeout=CLOCKIFY_TIMEOUT
-        )
-        return clockify.time_entry(workspace, entry_id)
+        *region, key = (self._api_key.value().split() if self._api_key else []) or [""]
+        return Clockify(api_key=key, region=region[0] if region else "", timeout=timeout)
 
 
 def _now_ms() -> int:

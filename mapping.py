@@ -70,6 +70,7 @@ class Upsert:
     record_id: str | None = None  # 18 characters, out of the description
     project_id: str | None = None
     client_id: str | None = None
+    workspace_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +253,7 @@ def _upsert(
         record_id=salesforce_id(link[1]) if link else None,
         project_id=_id(entry.get("projectId")) or _id(_object(entry, "project").get("id")),
         client_id=_client_id(entry),
+        workspace_id=_id(entry.get("workspaceId")),
     )
 
 

@@ -49,7 +49,6 @@ class _Entry:
     deleted_ms: int = 0  # and of the newest that deletes it
     restored_ms: int = 0  # and of the newest that brings it back
     gone: bool = False
-    links: str | None = None
     touched_ms: int = 0
 
 
@@ -109,18 +108,6 @@ class Order:
         with self._lock:
             entry = self._entries.get(entry_id)
             return entry is not None and entry.restored_ms > deleted_ms
-
-    def links(self, entry_id: str) -> str | None:
-        """The owner and links that this instance wrote last for an entry."""
-        with self._lock:
-            entry = self._entries.get(entry_id)
-            return entry.links if entry else None
-
-    def note_links(self, entry_id: str, links: str | None) -> None:
-        """Note the owner and links that were written for an entry."""
-        with self._lock:
-            if entry := self._entries.get(entry_id):
-                entry.links = links
 
     def _entry(self, entry_id: str, now_ms: int) -> _Entry:
         """The entry's memory, made most recent; what is too old or too much is forgotten."""

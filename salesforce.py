@@ -10,12 +10,13 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlencode
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -86,16 +87,21 @@ class SalesforceRefused(IntegrationError):
 class Links:
     """Owner and links of an Event: field -> Salesforce id, None to clear; no key: leave alone.
 
-    `notes`: look-ups that failed and were left out, for the log.
+    `notes`: look-ups that failed and were left out, for the log. `failed`: one had no answer, so
+    that Clockify's wish is not known as a whole.
+
+    Clockify's choice and a person's in Salesforce are told apart by a mark: `Clockify_Links__c`
+    keeps the owner and links that Clockify asked for last, and a validation rule on Event refuses
+    others while the mark stays the same. So what a person has chosen stays until somebody changes
+    the person, project, client or link in Clockify, or the records that they are matched with: then
+    Clockify's wish wins, for owner and links together. What Salesforce refuses is not in the mark,
+    so that it is tried again. While the wish is not known as a whole the mark is not written: a
+    new Event takes what is known, and an old one keeps the owner and links that it has.
     """
 
     fields: Mapping[str, str | None] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-
-    @property
-    def mark(self) -> str | None:
-        """What `Clockify_Links__c` keeps: Clockify's own wish, to be told from a person's."""
-        return " ".join(self.fields.get(name) or "-" for name in LINK_FIELDS)
+    failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +160,8 @@ class Org:
         SalesforceRefused.
         """
         body: dict[str, Field | int] = {**decision.event, VERSION: version, **links.fields}
-        if links.fields:
-            body[LINKS] = links.mark
+        if links.fields and not links.failed:
+            body[LINKS] = _mark(body)
         left_out: list[str] = []
         while True:
             try:
@@ -235,6 +241,25 @@ class Org:
             if answer.get("done", True):
                 return rows
             path, params = answer["nextRecordsUrl"].split(f"/v{self._version}/", 1)[1], {}
+
+    def queries(
+        self, soql: Sequence[str], deadline: float
+    ) -> list[dict[str, Any] | SalesforceRefused | SalesforceUnavailable]:
+        """Run up to five SOQL queries in one call; for each its answer, or the error it met.
+
+        An answer holds the first 2,000 rows in `records`, and in `done` whether these are all.
+        Raises SalesforceUnavailable, SalesforceRefused where the call as a whole fails.
+        https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/resources_composite_composite.htm
+        """
+        base = f"/services/data/v{self._version}/query?"
+        parts = [
+            {"method": "GET", "url": base + urlencode({"q": each}), "referenceId": f"query{number}"}
+            for number, each in enumerate(soql)
+        ]
+        answer = self.call(
+            "POST", "composite", deadline, json={"allOrNone": False, "compositeRequest": parts}
+        )
+        return [_part(each) for each in answer["compositeResponse"]]
 
     def call(self, method: str, path: str, deadline: float, **request: Any) -> Any:
         """Make one REST call, again where that may help: 3 tries until `deadline`.
@@ -395,6 +420,22 @@ def sign_in_arguments(credentials: str) -> dict[str, str]:
 def quoted(text: str) -> str:
     """A SOQL string literal. https://developer.salesforce.com/docs/atlas.en-us.soql_sosl.meta/soql_sosl/sforce_api_calls_soql_select_quotedstringescapes.htm"""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _mark(fields: Mapping[str, object]) -> str:
+    return " ".join(str(fields.get(name) or "-") for name in LINK_FIELDS)
+
+
+def _part(answer: dict[str, Any]) -> dict[str, Any] | SalesforceRefused | SalesforceUnavailable:
+    """The answer to one request of several that were made in one call."""
+    status, body = int(answer["httpStatusCode"]), answer["body"]
+    if status == 200 and isinstance(body, dict):
+        return body
+    try:
+        refusal, failure = _meaning(SalesforceError("", status, "", body), last=True)
+    except SalesforceUnavailable as error:
+        return error
+    return refusal or SalesforceUnavailable(f"Salesforce cannot take it now: {failure}")
 
 
 def _left(deadline: float, read_s: float) -> tuple[float, float]:

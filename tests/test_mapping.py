@@ -57,6 +57,7 @@ def test_sample_entry_becomes_the_whole_event() -> None:
         user_id="5a0ab5acb07987125438b60f",
         project_id="64c777ddd3fcab07cfbb211d",
         client_id="64c777ddd3fcab07cfbb210c",
+        workspace_id="64a687e29ae1f428e7ebe303",
     )
 
 
