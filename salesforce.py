@@ -74,10 +74,14 @@ class SalesforceUnavailable(IntegrationError):
 class SalesforceRefused(IntegrationError):
     """Salesforce will refuse it until an admin has mended something; the message says what."""
 
-    def __init__(self, code: str, fields: Iterable[str] = ()) -> None:
-        """`code`: Salesforce's errorCode; its own message may quote the record and is left out."""
+    def __init__(self, code: str, fields: Iterable[str] = (), ids: Iterable[str] = ()) -> None:
+        """`code`: Salesforce's errorCode; its own message may quote the record and is left out.
+
+        `ids`: the first 15 characters of the records that the message names.
+        """
         self.code = code
         self.fields = tuple(fields)
+        self.ids = frozenset(ids)
         where = f" ({', '.join(self.fields)})" if self.fields else ""
         advice = _ADVICE.get(code, "see what the org asks of an Event and of the integration user")
         super().__init__(f"Salesforce refuses the Event: {code}{where}: {advice}")
@@ -159,9 +163,7 @@ class Org:
         refuses of owner, links or length is given way to, and told. Raises SalesforceUnavailable,
         SalesforceRefused.
         """
-        body: dict[str, Field | int] = {**decision.event, VERSION: version, **links.fields}
-        if links.fields and not links.failed:
-            body[LINKS] = _mark(body)
+        body = event_body(decision, version, links)
         left_out: list[str] = []
         while True:
             try:
@@ -344,6 +346,14 @@ class Org:
         self._calls.made = self.calls + 1
 
 
+def event_body(decision: Upsert, version: int, links: Links) -> dict[str, Field | int]:
+    """What an Event is written with, all but its external id."""
+    body: dict[str, Field | int] = {**decision.event, VERSION: version, **links.fields}
+    if links.fields and not links.failed:
+        body[LINKS] = _mark(body)
+    return body
+
+
 def give_way(
     body: dict[str, Field | int], refusal: SalesforceRefused, decision: Upsert
 ) -> list[str]:
@@ -353,13 +363,19 @@ def give_way(
     nothing is left to remove.
     """
     present = [name for name in LINK_FIELDS if name in body]
-    if LINKS in refusal.fields:
-        # Not deployed, or a person has chosen owner and links in Salesforce: that stays.
-        names = [*present, LINKS] if refusal.code != "INVALID_FIELD" else [LINKS]
+    blamed = [
+        name for name in present if name in refusal.fields or str(body[name])[:15] in refusal.ids
+    ]
+    if LINKS in refusal.fields and refusal.code == RULE and present:
+        for name in (*present, LINKS):
+            body.pop(name, None)
+        return ["owner and links: left as somebody chose them in Salesforce"]
+    if LINKS in refusal.fields:  # not deployed
+        names = [LINKS]
     elif refusal.code in _OWNER_CODES:
         names = ["OwnerId"]
-    elif refusal.code in _LINK_CODES and set(refusal.fields) & set(present):
-        names = [name for name in present if name in refusal.fields]
+    elif refusal.code in _LINK_CODES and blamed:
+        names = blamed
     elif (
         refusal.code == "FIELD_INTEGRITY_EXCEPTION"
         and decision.shortened
@@ -489,7 +505,8 @@ def refusal_of(error: Mapping[str, Any], *, last: bool) -> SalesforceRefused | N
     # Some errors name the field in their message only.
     named = [name for name in (VERSION, LINKS, *LINK_FIELDS) if name in message]
     fields = dict.fromkeys([*(error.get("fields") or []), *named])
-    return SalesforceRefused(code, map(str, fields))
+    ids = re.findall(r"\b([A-Za-z0-9]{15})(?:[A-Za-z0-9]{3})?\b", message)
+    return SalesforceRefused(code, map(str, fields), ids)
 
 
 def _ms(moment: str) -> int:
