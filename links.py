@@ -9,7 +9,8 @@ https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/resourc
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -19,7 +20,7 @@ from salesforce import Links, Org, SalesforceRefused, quoted
 
 FOUND_S, MISSING_S = 60 * 60.0, 5 * 60.0
 # After a look-up without an answer, so that not every message waits for it.
-PAUSE_S = 60.0
+PAUSE_S = 15.0
 # A message has 7.5 s in all: look-ups take a third of what is left of them at most.
 PATIENCE_S, SHARE = 2.5, 1 / 3
 # One answer of Salesforce's holds 2,000 rows. Where there are more, the latest are read, and the
@@ -105,6 +106,8 @@ class _Table:
             self._read_at = now
             self._is_whole = answer.get("done") is True and len(answer["records"]) < ROWS
             self._answers.clear()
+            if not self._is_whole and self._key == "Email":
+                found = {}  # it is not unique: another User may have it among those left out
         for row_key, ids in found.items():
             self._answers[row_key] = (ids, now)
             self._answers.move_to_end(row_key)
@@ -114,6 +117,8 @@ class _Table:
     def switch_off(self, now: float) -> None:
         """Ask no more for an hour."""
         self._off_until = now + FOUND_S
+        self._answers.clear()
+        self._read_at, self._is_whole = None, False
 
     def _normal(self, key: str) -> str:
         return key.casefold() if self._key == "Email" else key
@@ -146,6 +151,7 @@ class Directory:
         self._described_at = 0.0
         self._emails: dict[str, str] = {}  # Clockify's user id -> e-mail address
         self._emails_due_at = 0.0
+        self._emails_problem = ""
 
     def links(self, decision: Upsert, deadline: float) -> Links:
         """Find owner and links. `deadline`: of time.monotonic(); a part of it is used at most.
@@ -167,7 +173,7 @@ class Directory:
             try:
                 self._read(chains, until, notes)
                 fields |= find(decision, until, notes)
-            except _Failed as failure:
+            except IntegrationError as failure:
                 notes.append(f"{name}: {failure}")
                 failed = True
             except Exception as error:  # noqa: BLE001
@@ -185,7 +191,7 @@ class Directory:
     def _owner(self, decision: Upsert, until: float, notes: list[str]) -> Mapping[str, str | None]:
         chain = self._owner_chain(decision, decision.user_email)
         found, _ = self._first(chain, notes)
-        if found is None and (email := self._email(decision, until, notes)):
+        if found is None and (email := self._email(decision, until)):
             chain = self._owner_chain(decision, email)
             self._read([chain], until, notes)
             found, _ = self._first(chain, notes)
@@ -237,17 +243,13 @@ class Directory:
         with self._lock:
             alone = any(table.wants_all(now) for table in due)
             known = all(table.ids(key) is not None for table, key in due.items())
-        # What all messages wait for is read once; what is only too old is good enough meanwhile.
-        wait_s = 0.0 if known else max(0.0, until - now)
-        if alone and not self._reading.acquire(timeout=wait_s):
+        if not alone:
+            self._query(due, until, notes)
             return
-        try:
-            # Another thread may have read it in the meantime.
-            if due := self._due(chains) if alone else due:
+        # What is only too old is good enough while another thread reads it.
+        with suppress(_Failed), self._alone(now if known else until):
+            if due := self._due(chains):
                 self._query(due, until, notes)
-        finally:
-            if alone:
-                self._reading.release()
 
     def _due(self, chains: Iterable[_Chain]) -> dict[_Table, str]:
         due: dict[_Table, str] = {}
@@ -281,6 +283,7 @@ class Directory:
                 elif isinstance(answer, IntegrationError):
                     self._pause(str(answer))
                 else:
+                    self._problem = ""
                     table.learn(answer, key, now, all_records=every[table])
 
     def _pause(self, problem: str) -> None:
@@ -301,9 +304,7 @@ class Directory:
         the Event is written without it.
         https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/resources_describeGlobal.htm
         """
-        if not self._reading.acquire(timeout=max(0.0, until - time.monotonic())):
-            raise _Failed("no time left to read the org's objects")
-        try:
+        with self._alone(until):
             now = time.monotonic()
             is_old = self._custom_prefixes is None or now - self._described_at > FOUND_S
             if is_old and now >= self._paused_until:
@@ -321,10 +322,8 @@ class Directory:
             if self._custom_prefixes is None:
                 raise _Failed(f"the org's objects were not read: {self._problem}")
             return self._custom_prefixes
-        finally:
-            self._reading.release()
 
-    def _email(self, decision: Upsert, until: float, notes: list[str]) -> str | None:
+    def _email(self, decision: Upsert, until: float) -> str | None:
         """A person's e-mail address as Clockify knows it.
 
         Its Free plan allows 30 calls an hour, so all people are read, once an hour at most.
@@ -333,15 +332,16 @@ class Directory:
         user_id, workspace = decision.user_id, decision.workspace_id
         if self._clockify is None or user_id is None or workspace is None or decision.user_email:
             return None
-        if user_id not in self._emails and self._reading.acquire(blocking=False):
-            try:
-                if time.monotonic() >= self._emails_due_at:
-                    self._emails_due_at = time.monotonic() + FOUND_S
+        if user_id not in self._emails:
+            with self._alone(until):
+                now = time.monotonic()
+                if now >= self._emails_due_at:
+                    self._emails_due_at = now + 2 * MISSING_S
+                    self._emails_problem = "Clockify's people were not read"
                     self._read_emails(self._clockify, workspace, until)
-            except IntegrationError as error:
-                notes.append(f"OwnerId: {error}")
-            finally:
-                self._reading.release()
+                    self._emails_due_at, self._emails_problem = now + FOUND_S, ""
+        if user_id not in self._emails and self._emails_problem:
+            raise _Failed(self._emails_problem)
         return self._emails.get(user_id)
 
     def _read_emails(self, clockify: ClockifyAccess, workspace: str, until: float) -> None:
@@ -353,4 +353,14 @@ class Directory:
             if isinstance(person.get("email"), str) and len(self._emails) < KEPT:
                 self._emails[str(person.get("id"))] = person["email"].casefold()
             if time.monotonic() > until:
-                raise _Failed("Clockify's people are too many to read in time")
+                raise _Failed("Clockify has too many people to read them in time")
+
+    @contextmanager
+    def _alone(self, until: float) -> Iterator[None]:
+        """Read as the only thread; what others have read in the meantime is there already."""
+        if not self._reading.acquire(timeout=max(0.0, until - time.monotonic())):
+            raise _Failed("another look-up is still on its way")
+        try:
+            yield
+        finally:
+            self._reading.release()
