@@ -199,11 +199,11 @@ class SalesforceOrg:
         key = "Clockify_Time_Entry_Id__c"
         return next((event for event in self.events() if event.get(key) == entry_id), None)
 
-    def add(self, name: str, **values: Any) -> str:
+    def add(self, name: str, *, record_id: str | None = None, **values: Any) -> str:
         """Make a record as an admin would, and return its id."""
         if name == "User":
             values = {"IsActive": True, "UserType": "Standard"} | values
-        return self._insert(name, values, user=ADMIN_ID)
+        return self._insert(name, values, record_id, user=ADMIN_ID)
 
     def change(self, name: str, record_id: str, **values: Any) -> None:
         """Change a record as a person does in the browser."""
@@ -466,15 +466,18 @@ class SalesforceOrg:
             raise Refusal(400, "INVALID_TYPE", f"sObject type '{query.object}' is not supported.")
         for name in query.names:
             self._check_field(query.object, name)
-        rows = [
-            self._shown(query.object, record, query.fields)
+        found = [
+            record
             for record in self._candidates(query)
             if (all_rows or not (record["IsDeleted"] or self._is_archived(record)))
             and query.where(record)
         ]
         for name, descending in reversed(query.order):
-            rows.sort(key=lambda row: (row[name] is not None, row[name]), reverse=descending)
-        return self._page(rows[: query.limit], "queryAll" if all_rows else "query")
+            found.sort(
+                key=lambda row: (row.get(name) is not None, row.get(name)), reverse=descending
+            )
+        rows = [self._shown(query.object, record, query.fields) for record in found[: query.limit]]
+        return self._page(rows, "queryAll" if all_rows else "query")
 
     def _candidates(self, query: soql.Query) -> list[Json]:
         """The records that can match: by an indexed field where the query names one."""
@@ -566,9 +569,11 @@ class SalesforceOrg:
                 f"Provided external ID field does not exist or is not accessible: {external}",
             )
 
-    def _insert(self, name: str, values: Json, user: str | None = None) -> str:
+    def _insert(
+        self, name: str, values: Json, record_id: str | None = None, user: str | None = None
+    ) -> str:
         self._number += 1
-        record_id = _with_checksum(f"{PREFIXES[name]}Kj{self._number:010d}")
+        record_id = record_id or _with_checksum(f"{PREFIXES[name]}Kj{self._number:010d}")
         defaults = {
             each: False for each, kind in self.fields[name].items() if kind.type == "boolean"
         }
