@@ -326,6 +326,8 @@ class SalesforceOrg:
                 return 200, {"sobjects": described}
             case "GET", ["sobjects", name, "describe"]:
                 return 200, self._describe(name)
+            case "GET", [""]:  # which resources there are, and who asks
+                return 200, {"identity": f"https://{HOST}/id/00D/{self.USER_ID}"}
             case "GET", ["limits"]:
                 return 200, {"DailyApiRequests": {"Max": 100_000, "Remaining": 99_000}}
             case "POST", ["composite"]:
