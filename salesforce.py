@@ -56,11 +56,15 @@ _LINK_CODES = {
     "INSUFFICIENT_ACCESS_OR_READONLY",
 }
 _OWNER_CODES = {"INACTIVE_OWNER_OR_USER", "OP_WITH_INVALID_USER_TYPE_EXCEPTION"}
+_DEPLOY = (
+    "deploy it with 'sf project deploy start --source-dir force-app' and assign the permission set"
+    " Clockify_Integration"
+)
 _ADVICE = {
-    "NOT_FOUND": f"Event.{EXTERNAL_ID} is missing or hidden from the integration user: deploy it"
-    " with 'sf project deploy start' and assign the permission set Clockify_Integration",
-    "INVALID_FIELD": "a field is missing or hidden from the integration user: deploy it with"
-    " 'sf project deploy start' and assign the permission set Clockify_Integration",
+    "NOT_FOUND": f"Event.{EXTERNAL_ID} is missing or hidden from the integration user: {_DEPLOY}",
+    "INVALID_FIELD": f"a field is missing or hidden from the integration user: {_DEPLOY}",
+    "INSUFFICIENT_ACCESS_OR_READONLY": "the integration user may not edit this person's Events:"
+    " give it a role above theirs (README, 'Salesforce')",
     RULE: "a validation rule of the org refuses this Event: let it pass the integration user",
     "REQUEST_LIMIT_EXCEEDED": "the org has used up its API calls",
     "API_DISABLED_FOR_ORG": "the API is switched off for this org or user",

@@ -82,9 +82,16 @@ class Internet:
 
     def close(self) -> None:
         """Stop listening."""
-        self.wait(self._runner.cleanup())
+        self.wait(self._stop())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(10)
+
+    async def _stop(self) -> None:
+        await self._runner.cleanup()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
 
     async def _start(self) -> int:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -92,9 +99,7 @@ class Internet:
         server = web.Server(self._serve)
         self._runner = web.ServerRunner(server, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(
-            self._runner, "127.0.0.1", 0, ssl_context=context, shutdown_timeout=0.1, backlog=1024
-        )
+        site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=context, backlog=1024)
         await site.start()
         self._https_port: int = self._runner.addresses[0][1]
         proxy = await asyncio.start_server(self._tunnel, "127.0.0.1", 0, backlog=1024)

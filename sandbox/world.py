@@ -135,10 +135,12 @@ class Function:
         """`queue`: with the retry queue; `settings`: more environment, by name."""
         self._world = world
         self._port = port or free_port()
-        self._log = world.folder / f"function-{self._port}.log"
+        self.log_file = world.folder / f"function-{self._port}.log"
         self._queue, self._threads, self._settings = queue, threads, settings
         self._client = requests.Session()
         self._client.trust_env = False
+        # A kept connection may be closed by the server at the moment it is used again.
+        self._client.headers["Connection"] = "close"
         self._client.mount(
             "http://", requests.adapters.HTTPAdapter(pool_connections=1, pool_maxsize=200)
         )
@@ -154,7 +156,7 @@ class Function:
         }
         if self._queue:
             environment |= {"RETRY_QUEUE": google_cloud.QUEUE, "FUNCTION_URL": self.url}
-        with self._log.open("ab") as log:
+        with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "functions_framework", "--target", TARGET),
@@ -169,7 +171,7 @@ class Function:
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
-                raise RuntimeError(f"the function did not start:\n{self._log.read_text()}")
+                raise RuntimeError(f"the function did not start:\n{self.log_file.read_text()}")
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self._port)) == 0:
                     return
@@ -202,7 +204,7 @@ class Function:
     @property
     def raw_log(self) -> str:
         """All that it has written, to stdout and stderr."""
-        return self._log.read_text(errors="replace")
+        return self.log_file.read_text(errors="replace")
 
     @property
     def log(self) -> list[dict[str, Any]]:

@@ -11,16 +11,23 @@ from hypothesis import settings
 from sandbox.world import Function, World
 
 PAYLOADS = Path(__file__).parent / "payloads"
-ENTRY_ID = "64c777ddd3fcab07cfbb210d"
+
+# Each test has a time entry of its own: a function remembers those that it has heard of.
+_entry_ids = [f"{0:024x}"]
 
 settings.register_profile("world", deadline=None, print_blob=True)
 settings.load_profile("world")
 
 
+def entry_id() -> str:
+    """The id of the test's time entry."""
+    return _entry_ids[-1]
+
+
 def payload(name: str = "TIMER_STOPPED", **changes: Any) -> dict[str, Any]:
-    """A message's body as Clockify sends it, with changes; a value of ... takes a field away."""
+    """A message of the test's entry as Clockify sends it; a change to ... takes a field away."""
     entry = json.loads((PAYLOADS / f"{name}.json").read_text())
-    entry.update(changes)
+    entry.update({"id": entry_id()} | changes)
     return {key: value for key, value in entry.items() if value is not ...}
 
 
@@ -32,10 +39,11 @@ def the_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     world.close()
 
 
-@pytest.fixture()
+@pytest.fixture
 def world(the_world: World) -> World:
     """The world as new."""
     the_world.reset()
+    _entry_ids.append(f"{len(_entry_ids):024x}")
     return the_world
 
 
@@ -47,18 +55,19 @@ def running(the_world: World) -> Iterator[Function]:
     function.stop()
 
 
-@pytest.fixture()
+@pytest.fixture
 def function(world: World, running: Function) -> Function:
     """The shared function in front of a world as new, signed in to it already."""
-    assert running.post("TIMER_STOPPED", payload(id="warm")).status_code == 200
+    assert running.post("TIMER_STOPPED", payload()).status_code == 200
     world.salesforce.records["Event"].clear()
+    _entry_ids.append(f"{len(_entry_ids):024x}")
     world.salesforce.requests.clear()
     world.secret_manager.reads.clear()
     world.salesforce.sign_ins = 0
     return running
 
 
-@pytest.fixture()
+@pytest.fixture
 def cold(world: World) -> Iterator[Function]:
     """A function of the test's own that has served nothing yet."""
     function = Function(world)
