@@ -396,6 +396,8 @@ def give_way(
         raise refusal
     for name in names:
         del body[name]
+    if LINKS in body:
+        body[LINKS] = _mark(body)
     return [f"{name}: {refusal.code}" for name in names if name != LINKS]
 
 
