@@ -235,21 +235,25 @@ class Directory:
         return None, is_sure
 
     def _read(self, chains: Iterable[_Chain], until: float, notes: list[str]) -> None:
-        """Ask Salesforce, in one call, for what the chains need and is unknown or too old."""
-        due = self._due(chains)
-        if not due:
-            return
-        now = time.monotonic()
-        with self._lock:
-            alone = any(table.wants_all(now) for table in due)
-            known = all(table.ids(key) is not None for table, key in due.items())
-        if not alone:
-            self._query(due, until, notes)
-            return
-        # What is only too old is good enough while another thread reads it.
-        with suppress(_Failed), self._alone(now if known else until):
-            if due := self._due(chains):
+        """Ask Salesforce, in one call, for what the chains need and is unknown or too old.
+
+        Where a table's records are more than one answer holds, a second call asks for the one.
+        """
+        for _ in range(2):
+            due = self._due(chains)
+            if not due:
+                return
+            now = time.monotonic()
+            with self._lock:
+                alone = any(table.wants_all(now) for table in due)
+                known = all(table.ids(key) is not None for table, key in due.items())
+            if not alone:
                 self._query(due, until, notes)
+                return
+            # What is only too old is good enough while another thread reads it.
+            with suppress(_Failed), self._alone(now if known else until):
+                if due := self._due(chains):
+                    self._query(due, until, notes)
 
     def _due(self, chains: Iterable[_Chain]) -> dict[_Table, str]:
         due: dict[_Table, str] = {}
