@@ -2,7 +2,6 @@
 # Take a Google Cloud project to a running Clockify-to-Salesforce integration. Safe to run again:
 # it describes what is there, changes only what differs, and says what it does before it does it.
 set -euo pipefail
-exec 3>&1 # what is said goes here, also from inside a $( )
 
 usage() {
   cat <<'HELP'
@@ -10,15 +9,15 @@ usage: ./deploy.sh [options]
 
   --project ID          the Google Cloud project           (default: the one gcloud is set to)
   --region REGION       where everything runs              (default: europe-west1)
-  --service NAME        the function's name                (default: clockify-salesforce)
-  --queue NAME          the retry queue's name             (default: NAME-retry)
-  --service-account ID  whom the function runs as          (default: NAME)
+  --service NAME        the function's name, and what the names of all else begin with
+                                                           (default: clockify-salesforce)
 
   --salesforce-credentials-file FILE   the sign-in's JSON; without it: asked for, if there is none
-  --signing-secrets-file FILE          the webhooks' signing secrets, one per line: replaces all
-  --clockify-api-key-file FILE         to create the webhooks; without it: asked for
+  --clockify-api-key-file FILE         to create the webhooks; without it: asked for, if there are
+                                       no signing secrets. For a regional workspace the file holds
+                                       the region (euc1, use2, euw2, apse2), a space and the key
+  --signing-secrets-file FILE          by hand: the webhooks' signing secrets, one per line
   --workspace ID                       the Clockify workspace, if the key sees several
-  --clockify-region REGION             euc1, use2, euw2 or apse2; nothing for the global one
   --drop-old-signing-secrets           keep only the secrets of the webhooks that there are now
   --keep-api-key        let the function read the API key too: it settles doubtful cases with it
   --event-subject TEXT  how an Event is called, such as '{project}: {description}'
@@ -29,32 +28,22 @@ usage: ./deploy.sh [options]
   --yes                 do not ask
   --help
 
-A file name of - reads the value from stdin. The names can also be given by the environment:
-see the top of the script.
+A FILE of - is stdin; on a terminal, what is typed there is not shown.
 HELP
 }
 
-# --- What can be set, by a flag above or by the environment ---------------------------------------
-PROJECT=${PROJECT:-}
-REGION=${REGION:-europe-west1}
-SERVICE=${SERVICE:-clockify-salesforce}
-QUEUE=${QUEUE:-}                                     # $SERVICE-retry
-SERVICE_ACCOUNT=${SERVICE_ACCOUNT:-}                 # $SERVICE
-SIGNING_SECRETS_NAME=${SIGNING_SECRETS_NAME:-}       # $SERVICE-signing-secrets
-CREDENTIALS_NAME=${CREDENTIALS_NAME:-}               # $SERVICE-salesforce
-API_KEY_NAME=${API_KEY_NAME:-}                       # $SERVICE-clockify-api-key
-EVENT_SUBJECT=${EVENT_SUBJECT:-}
-WORKSPACE=${WORKSPACE:-}
-CLOCKIFY_REGION=${CLOCKIFY_REGION:-}
+# --- What can be set: here, or by a flag above -----------------------------------------------------
+PROJECT='' REGION=europe-west1 SERVICE=clockify-salesforce
+EVENT_SUBJECT='' WORKSPACE=''
 
+# ... and what can be set here, or by the environment.
 BASE_IMAGE=${BASE_IMAGE:-python313}
-CONCURRENCY=${CONCURRENCY:-80}        # requests at a time in one instance, and its threads
-MAX_INSTANCES=${MAX_INSTANCES:-3}     # 240 calls at a time are more than most orgs take
+CONCURRENCY=${CONCURRENCY:-80}    # requests at a time in one instance, and its threads
+MAX_INSTANCES=${MAX_INSTANCES:-3} # 240 calls at a time are more than most orgs take
 REPAIR_DAYS=${REPAIR_DAYS:-7}
 REPAIR_SCHEDULE=${REPAIR_SCHEDULE:-17 2 * * *}
 REPAIR_TIME_ZONE=${REPAIR_TIME_ZONE:-Etc/UTC}
-WAIT_SECONDS=${WAIT_SECONDS:-10}      # between two looks at whether new rights have arrived
-LOOKS=${LOOKS:-12}
+WAIT_SECONDS=${WAIT_SECONDS:-20} # until what was made a moment ago is looked at again
 
 # The retry schedule: 10 s, doubled up to an hour, for 7 days. Cloud Tasks goes on until both the
 # duration and the attempts are used up, and -1 attempts would never be: 177 is the number that
@@ -64,7 +53,11 @@ QUEUE_SETTINGS=(
   --max-retry-duration=604800s --max-attempts=177
   --max-dispatches-per-second=10 --max-concurrent-dispatches=10
 )
-QUEUE_IS="10s 3600s 16 604800s 177 10 10"  # the same, as `describe` tells it
+# The same, as `describe` tells it.
+QUEUE_KEYS=retryConfig.minBackoff,retryConfig.maxBackoff,retryConfig.maxDoublings
+QUEUE_KEYS+=,retryConfig.maxRetryDuration,retryConfig.maxAttempts
+QUEUE_KEYS+=,rateLimits.maxDispatchesPerSecond,rateLimits.maxConcurrentDispatches
+QUEUE_IS=$'10s\t3600s\t16\t604800s\t177\t10\t10'
 
 APIS=(
   run.googleapis.com cloudbuild.googleapis.com artifactregistry.googleapis.com
@@ -80,35 +73,40 @@ RIGHTS=(
   run.services.create run.services.setIamPolicy
   cloudbuild.builds.create artifactregistry.repositories.create storage.buckets.create
 )
-# The label's key and value mark what this script made: it deletes no secret without them.
+# Marks what this script made: it deletes nothing that could carry the mark and does not.
 MADE_BY=made-by=clockify-salesforce
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
-# --- Speaking, and the one way to change something -------------------------------------------------
-say() { printf '%s\n' "$*" >&3; }
+# --- Speaking, looking, and the one way to change something -----------------------------------------
+say() { printf '%s\n' "$*"; }
 die() { printf 'deploy.sh: %s\n' "$*" >&2; exit 1; }
 
 DRY_RUN='' CHANGES=0
 change() { # COMMAND...: print it, then run it; with --dry-run only print it
-  local word line='+'
-  for word in "$@"; do line+=" $(printf '%q' "$word")"; done
-  say "$line"
   CHANGES=$((CHANGES + 1))
+  say "+$(printf ' %q' "$@")"
   [[ $DRY_RUN ]] || "$@" >/dev/null
+}
+
+again() { # COMMAND...: change; what this run made a moment ago may not be known everywhere yet
+  local made_before=$CHANGES try
+  for try in 1 2; do
+    if change "$@"; then return; fi
+    ((made_before)) || return 1
+    say "Once more in $((try * WAIT_SECONDS)) s: what is new may not be known everywhere yet."
+    sleep $((try * WAIT_SECONDS))
+  done
+  change "$@"
 }
 
 SCRATCH=$(mktemp -d) FOUND=''
 there() { # COMMAND...: run gcloud to read into FOUND; false when it says that nothing is there
-  local complaint
   if FOUND=$("$@" 2>"$SCRATCH/complaint"); then return 0; fi
-  complaint=$(<"$SCRATCH/complaint")
-  case $complaint in
-    *NOT_FOUND* | *"not found"* | *"Not found"* | *"Cannot find"* | *"could not be found"* | \
-      *"does not exist"* | *"matched no objects"* | *"Could not find"*) return 1 ;;
-  esac
-  # An API that is not enabled yet has nothing in it; only a dry run comes by here.
-  if [[ $DRY_RUN$DELETE && $complaint == *SERVICE_DISABLED* ]]; then return 1; fi
-  printf '%s\n' "$complaint" >&2
+  # An API that is not enabled has nothing in it either.
+  if grep -qiE 'not.(be.)?found|cannot find|does not exist|SERVICE_DISABLED' "$SCRATCH/complaint"; then
+    return 1
+  fi
+  cat "$SCRATCH/complaint" >&2
   die "this command failed: $*"
 }
 
@@ -116,7 +114,7 @@ finish() {
   local status=$?
   rm -rf "$SCRATCH"
   if ((status && CHANGES)) && [[ ! $DRY_RUN ]]; then
-    printf '%s\n' "Stopped half-way: what has been made stays, the same command goes on." >&2
+    say "Stopped half-way: what has been made stays, the same command goes on." >&2
   fi
 }
 trap finish EXIT
@@ -126,48 +124,52 @@ CREDENTIALS_FILE='' SECRETS_FILE='' API_KEY_FILE=''
 DROP_OLD='' KEEP_API_KEY='' NIGHTLY='' DELETE='' YES=''
 
 while (($#)); do
+  if [[ $1 == --*=* ]]; then set -- "${1%%=*}" "${1#*=}" "${@:2}"; fi
   case $1 in
-    --*=*)
-      option=$1
+    --drop-old-signing-secrets) DROP_OLD=1 ;;
+    --keep-api-key) KEEP_API_KEY=1 ;;
+    --nightly-repair) NIGHTLY=1 ;;
+    --dry-run) DRY_RUN=1 ;;
+    --delete) DELETE=1 ;;
+    --yes) YES=1 ;;
+    --help | -h) usage && exit 0 ;;
+    *)
+      (($# > 1)) || die "unknown option, or one without its value: $1 (see ./deploy.sh --help)"
+      case $1 in
+        --project) PROJECT=$2 ;;
+        --region) REGION=$2 ;;
+        --service) SERVICE=$2 ;;
+        --salesforce-credentials-file) CREDENTIALS_FILE=$2 ;;
+        --signing-secrets-file) SECRETS_FILE=$2 ;;
+        --clockify-api-key-file) API_KEY_FILE=$2 ;;
+        --workspace) WORKSPACE=$2 ;;
+        --event-subject) EVENT_SUBJECT=$2 ;;
+        *) die "unknown option: $1 (see ./deploy.sh --help)" ;;
+      esac
       shift
-      set -- "${option%%=*}" "${option#*=}" "$@"
       ;;
   esac
-  case $1 in
-    --dry-run) DRY_RUN=1 && shift && continue ;;
-    --delete) DELETE=1 && shift && continue ;;
-    --yes) YES=1 && shift && continue ;;
-    --keep-api-key) KEEP_API_KEY=1 && shift && continue ;;
-    --drop-old-signing-secrets) DROP_OLD=1 && shift && continue ;;
-    --nightly-repair) NIGHTLY=1 && shift && continue ;;
-    --help | -h) usage && exit 0 ;;
-  esac
-  (($# > 1)) || die "unknown option or missing value: $1 (see ./deploy.sh --help)"
-  case $1 in
-    --project) PROJECT=$2 ;;
-    --region) REGION=$2 ;;
-    --service) SERVICE=$2 ;;
-    --queue) QUEUE=$2 ;;
-    --service-account) SERVICE_ACCOUNT=$2 ;;
-    --salesforce-credentials-file) CREDENTIALS_FILE=$2 ;;
-    --signing-secrets-file) SECRETS_FILE=$2 ;;
-    --clockify-api-key-file) API_KEY_FILE=$2 ;;
-    --workspace) WORKSPACE=$2 ;;
-    --clockify-region) CLOCKIFY_REGION=$2 ;;
-    --event-subject) EVENT_SUBJECT=$2 ;;
-    *) die "unknown option: $1 (see ./deploy.sh --help)" ;;
-  esac
-  shift 2
+  shift
 done
 
-QUEUE=${QUEUE:-$SERVICE-retry}
-SERVICE_ACCOUNT=${SERVICE_ACCOUNT:-$SERVICE}
-SIGNING_SECRETS_NAME=${SIGNING_SECRETS_NAME:-$SERVICE-signing-secrets}
-CREDENTIALS_NAME=${CREDENTIALS_NAME:-$SERVICE-salesforce}
-API_KEY_NAME=${API_KEY_NAME:-$SERVICE-clockify-api-key}
+QUEUE=$SERVICE-retry
 REPAIR_JOB=$SERVICE-repair
+CREDENTIALS_NAME=$SERVICE-salesforce
+SIGNING_SECRETS_NAME=$SERVICE-signing-secrets
+API_KEY_NAME=$SERVICE-clockify-api-key
 
 # --- What is needed, before anything is changed ------------------------------------------------------
+check_tools() {
+  command -v gcloud >/dev/null ||
+    die "gcloud is not installed: https://cloud.google.com/sdk/docs/install"
+  command -v curl >/dev/null ||
+    die "curl is not installed: install it with the system's package manager."
+  PYTHON=${PYTHON:-$HERE/.venv/bin/python}
+  command -v "$PYTHON" >/dev/null || PYTHON=python3
+  "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
+    die "Python 3.11 or newer is not installed: https://www.python.org/downloads/"
+}
+
 CHECK_SUBJECT='
 import mapping, sys
 try:
@@ -176,35 +178,18 @@ except mapping.IntegrationError as error:
     sys.exit(f"deploy.sh: {error}")
 '
 check_options() {
-  [[ $SERVICE =~ ^[a-z]([a-z0-9-]{0,47}[a-z0-9])?$ ]] ||
-    die "--service takes 1 to 49 small letters, digits and hyphens, beginning with a letter."
-  [[ $SERVICE_ACCOUNT =~ ^[a-z][a-z0-9-]{4,28}[a-z0-9]$ ]] ||
-    die "--service-account takes 6 to 30 small letters, digits and hyphens; not '$SERVICE_ACCOUNT'."
+  [[ $SERVICE =~ ^[a-z][a-z0-9-]{4,28}[a-z0-9]$ ]] ||
+    die "--service takes 6 to 30 small letters, digits and hyphens, not '$SERVICE'."
   [[ $EVENT_SUBJECT != *'~~'* ]] || die "--event-subject must not hold ~~."
-  [[ ! $EVENT_SUBJECT || $DELETE ]] || printf '%s' "$EVENT_SUBJECT" |
-    PYTHONPATH=$HERE "$PYTHON" -c "$CHECK_SUBJECT" || exit 1
+  [[ ! $EVENT_SUBJECT ]] ||
+    PYTHONPATH=$HERE "$PYTHON" -c "$CHECK_SUBJECT" < <(printf '%s' "$EVENT_SUBJECT")
   [[ ! $NIGHTLY || $WORKSPACE ]] ||
     die "--nightly-repair needs --workspace: the id in the address of Clockify's settings page."
 }
 
-check_tools() {
-  local tool
-  for tool in gcloud curl; do
-    command -v "$tool" >/dev/null || case $tool in
-      gcloud) die "gcloud is not installed: https://cloud.google.com/sdk/docs/install" ;;
-      *) die "$tool is not installed: install it with the system's package manager." ;;
-    esac
-  done
-  PYTHON=${PYTHON:-$HERE/.venv/bin/python}
-  command -v "$PYTHON" >/dev/null || PYTHON=python3
-  "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
-    die "Python 3.11 or newer is not installed: https://www.python.org/downloads/"
-  [[ -f $HERE/main.py && -f $HERE/requirements.txt ]] ||
-    die "main.py or requirements.txt is missing in $HERE: run deploy.sh from a whole copy."
-}
-
 check_project() {
-  export CLOUDSDK_CORE_DISABLE_PROMPTS=1
+  # gcloud's log files would keep what it prints: the token, and values of secrets.
+  export CLOUDSDK_CORE_DISABLE_PROMPTS=1 CLOUDSDK_CORE_DISABLE_FILE_LOGGING=1
   TOKEN=$(gcloud auth print-access-token 2>/dev/null) ||
     die "gcloud is not signed in: run  gcloud auth login"
   PROJECT=${PROJECT:-$(gcloud config get-value project 2>/dev/null)}
@@ -216,7 +201,8 @@ check_project() {
     die "there is no project '$PROJECT' that you may see: find its id with  gcloud projects list"
   local billing
   billing=$(gcloud billing projects describe "$PROJECT" --format='value(billingEnabled)') ||
-    die "cannot tell whether project '$PROJECT' has billing: see gcloud's words above."
+    die "cannot tell whether project '$PROJECT' has billing: see gcloud's words above; it may take" \
+      "gcloud services enable cloudbilling.googleapis.com --project=$PROJECT"
   [[ $billing == [Tt]rue ]] ||
     die "project '$PROJECT' has no billing: run  gcloud billing projects link $PROJECT" \
       "--billing-account ACCOUNT  with an account of  gcloud billing accounts list"
@@ -244,76 +230,66 @@ check_rights() { # gcloud has no command for this question: it is the API's own
 }
 
 # --- Secret values: in variables of this shell only, from a file, a prompt or gcloud's stdout ------
-CREDENTIALS='' SIGNING_SECRETS='' API_KEY=''
+# A name that came with the environment would be passed on to every command, with its new value.
+unset TOKEN CREDENTIALS SIGNING_SECRETS API_KEY FOUND typed now found kept
 
-read_value() { # KIND FILE: print the checked value of a file, or stop with what is wrong with it
-  if [[ $2 == - ]]; then
-    "$PYTHON" "$HERE/secret_values.py" "$1"
-  else
-    [[ -r $2 ]] || die "cannot read the file '$2'."
+value_of() { # KIND FILE QUESTION: print the checked value, or stop with what is wrong with it
+  local typed
+  if [[ ! $2 ]]; then return; fi
+  if [[ $2 != - ]]; then
+    [[ -f $2 && -r $2 ]] || die "cannot read the file '$2'."
     "$PYTHON" "$HERE/secret_values.py" "$1" <"$2"
+  elif [[ -t 0 ]]; then
+    IFS= read -rsp "$3: " typed || true
+    printf '\n' >&2
+    if [[ ! $typed && $1 == clockify-api-key ]]; then return; fi
+    "$PYTHON" "$HERE/secret_values.py" "$1" < <(printf '%s' "$typed")
+  else
+    "$PYTHON" "$HERE/secret_values.py" "$1"
   fi
 }
-
-ask() { # QUESTION: print one line that is typed without being shown
-  local line=''
-  printf '%s: ' "$1" >/dev/tty
-  IFS= read -rs line </dev/tty || true
-  printf '\n' >/dev/tty
-  printf '%s\n' "$line"
-}
-
-can_ask() { [[ -t 0 && -t 1 && ! $DRY_RUN ]]; }
 
 has_value() { # SECRET: true when it has a version to read
   there gcloud secrets versions describe latest --secret="$1"
 }
 
-read_values() {
-  local asked
-  if [[ $CREDENTIALS_FILE ]]; then
-    CREDENTIALS=$(read_value salesforce-credentials "$CREDENTIALS_FILE") || exit 1
-  elif [[ ! $DRY_RUN ]] && ! { api_is_on secretmanager && has_value "$CREDENTIALS_NAME"; }; then
-    can_ask || die "the Salesforce credentials are missing: give --salesforce-credentials-file."
+read_values() { # what is given, before anything is asked of Google
+  CREDENTIALS=$(value_of salesforce-credentials "$CREDENTIALS_FILE" "Salesforce's JSON")
+  SIGNING_SECRETS=$(value_of signing-secrets "$SECRETS_FILE" "A webhook's signing secret")
+  API_KEY=$(value_of clockify-api-key "$API_KEY_FILE" "Clockify API key")
+  check_requests
+}
+
+check_requests() { # webhooks.py needs it
+  [[ ! $API_KEY ]] || "$PYTHON" -c 'import requests' 2>/dev/null ||
+    die "to create webhooks, Python needs 'requests': run  python3 -m venv $HERE/.venv &&" \
+      "$HERE/.venv/bin/pip install requests"
+}
+
+ask_for_missing() { # what neither is given nor was stored by an earlier run
+  if [[ ! $CREDENTIALS ]] && ! has_value "$CREDENTIALS_NAME"; then
+    [[ -t 0 ]] ||
+      die "the Salesforce credentials are missing: give --salesforce-credentials-file."
     say 'Salesforce: {"domain": "acme.my", "consumer_key": "...", "consumer_secret": "..."}'
-    CREDENTIALS=$(ask "Paste your JSON as one line" |
-      "$PYTHON" "$HERE/secret_values.py" salesforce-credentials) || exit 1
+    CREDENTIALS=$(value_of salesforce-credentials - "Paste your JSON as one line")
   fi
-  if [[ $SECRETS_FILE ]]; then
-    SIGNING_SECRETS=$(read_value signing-secrets "$SECRETS_FILE") || exit 1
+  if [[ ! $API_KEY$SIGNING_SECRETS && -t 0 ]] && ! has_value "$SIGNING_SECRETS_NAME"; then
+    API_KEY=$(value_of clockify-api-key - \
+      "Clockify API key, to create the webhooks (Enter: by hand)")
+    check_requests
   fi
-  if [[ $API_KEY_FILE ]]; then
-    API_KEY=$(read_value clockify-api-key "$API_KEY_FILE") || exit 1
-  elif [[ ! $SECRETS_FILE ]] && can_ask; then
-    asked=$(ask "Clockify API key, to create the webhooks (Enter: by hand)")
-    if [[ $asked ]]; then
-      API_KEY=$(printf '%s' "$asked" | "$PYTHON" "$HERE/secret_values.py" clockify-api-key) ||
-        exit 1
-    fi
-  fi
-  if [[ $API_KEY ]]; then
-    "$PYTHON" -c 'import requests' 2>/dev/null ||
-      die "Python has no 'requests' to create webhooks with: run  $PYTHON -m pip install requests"
-  fi
-  if [[ $KEEP_API_KEY$NIGHTLY && ! $API_KEY && ! $DRY_RUN ]] &&
-    ! { api_is_on secretmanager && has_value "$API_KEY_NAME"; }; then
+  if [[ ! $API_KEY && $KEEP_API_KEY ]] && ! has_value "$API_KEY_NAME"; then
     die "the Clockify API key is missing: give --clockify-api-key-file."
   fi
 }
 
 # --- The parts: describe, or create ------------------------------------------------------------------
-ENABLED=''
-api_is_on() { # NAME: true when the API is enabled
-  [[ $ENABLED ]] || ENABLED=enabled:$'\n'$(gcloud services list --enabled \
-    --format='value(config.name)')
-  [[ $'\n'$ENABLED$'\n' == *$'\n'"$1.googleapis.com"$'\n'* ]]
-}
-
 make_apis() {
-  local api missing=()
+  local api enabled missing=()
   if [[ $NIGHTLY ]]; then APIS+=(cloudscheduler.googleapis.com); fi
+  enabled=$(gcloud services list --enabled --format='value(config.name)')
   for api in "${APIS[@]}"; do
-    api_is_on "${api%.googleapis.com}" || missing+=("$api")
+    grep -qxF "$api" <<<"$enabled" || missing+=("$api")
   done
   if ((${#missing[@]})); then
     change gcloud services enable "${missing[@]}"
@@ -323,60 +299,37 @@ make_apis() {
 }
 
 make_service_account() {
-  ACCOUNT=$SERVICE_ACCOUNT@$PROJECT.iam.gserviceaccount.com
   if there gcloud iam service-accounts describe "$ACCOUNT"; then
     say "service account $ACCOUNT: is there"
   else
-    change gcloud iam service-accounts create "$SERVICE_ACCOUNT" \
+    change gcloud iam service-accounts create "$SERVICE" \
       --display-name="Clockify to Salesforce" --description="$MADE_BY"
   fi
 }
 
-FRESH='' # set while the resource in hand was made a moment ago and has no policy yet
-bind() { # ROLE MEMBER GROUP... -- RESOURCE...: give the role on that resource, if it has it not
-  local role=$1 member=$2 group=() members look complaint
+bind() { # ROLE GROUP RESOURCE...: give the function's account the role on that resource only
+  local role=$1 group given
+  read -ra group <<<"$2"
   shift 2
-  while [[ $1 != -- ]]; do
-    group+=("$1")
-    shift
-  done
-  shift
-  members=''
-  if [[ ! $FRESH ]]; then
-    members=$(gcloud "${group[@]}" get-iam-policy "$@" --flatten='bindings[].members' \
-      --filter="bindings.role=$role" --format='value(bindings.members)' 2>/dev/null) || members=''
-  fi
-  if [[ $'\n'$members$'\n' == *$'\n'"$member"$'\n'* ]]; then
+  given=$(gcloud "${group[@]}" get-iam-policy "$@" --flatten='bindings[].members' \
+    --filter="bindings.role=$role AND bindings.members=serviceAccount:$ACCOUNT" \
+    --format='value(bindings.role)' 2>/dev/null) || true
+  if [[ $given ]]; then
     say "$role on $1: is there"
-    return
+  else
+    again gcloud "${group[@]}" add-iam-policy-binding "$@" \
+      --role="$role" --member="serviceAccount:$ACCOUNT"
   fi
-  if [[ ${group[0]} == projects ]]; then set -- "$@" --condition=None; fi
-  # A service account takes a moment until it is known everywhere.
-  for ((look = 1; ; look++)); do
-    if complaint=$(change gcloud "${group[@]}" add-iam-policy-binding "$@" \
-      --role="$role" --member="$member" 2>&1 >&3); then
-      CHANGES=$((CHANGES + 1)) # the count in $( ) is lost
-      return
-    fi
-    if ((look >= LOOKS)) || [[ $complaint != *"does not exist"* ]]; then
-      printf '%s\n' "$complaint" >&2
-      return 1
-    fi
-    sleep "$WAIT_SECONDS"
-  done
 }
 
 make_secret() { # NAME VALUE: the secret, a new version if a value is given and differs, the right
-  local now
-  FRESH=''
   if there gcloud secrets describe "$1"; then
     say "secret $1: is there"
   else
-    FRESH=1
     change gcloud secrets create "$1" --replication-policy=automatic --labels="$MADE_BY"
   fi
   if [[ $2 ]]; then store_value "$1" "$2"; fi
-  bind roles/secretmanager.secretAccessor "serviceAccount:$ACCOUNT" secrets -- "$1"
+  bind roles/secretmanager.secretAccessor secrets "$1"
 }
 
 current_value() { # SECRET: print what its newest version holds, nothing if there is none
@@ -389,64 +342,50 @@ store_value() { # SECRET VALUE: a new version, through stdin, when the value is 
   if [[ $now == "$2" ]]; then
     say "value of $1: the same"
   else
-    printf '%s' "$2" | change gcloud secrets versions add "$1" --data-file=-
-    CHANGES=$((CHANGES + 1)) # the pipe's own count is lost in its subshell
+    change gcloud secrets versions add "$1" --data-file=- < <(printf '%s' "$2")
   fi
 }
 
 make_queue() {
-  local settings
-  local keys=retryConfig.minBackoff,retryConfig.maxBackoff,retryConfig.maxDoublings
-  keys+=,retryConfig.maxRetryDuration,retryConfig.maxAttempts
-  keys+=,rateLimits.maxDispatchesPerSecond,rateLimits.maxConcurrentDispatches
-  FRESH=''
+  local is
   if ! there gcloud tasks queues describe "$QUEUE" --location="$REGION" \
-    --format="csv[no-heading,separator=' '](state,$keys)"; then
-    FRESH=1
+    --format="value($QUEUE_KEYS,state)"; then
     change gcloud tasks queues create "$QUEUE" --location="$REGION" "${QUEUE_SETTINGS[@]}"
   else
-    settings=$FOUND
-    if [[ ${settings//.0/} == *" $QUEUE_IS" ]]; then
+    is=${FOUND//.0/}
+    if [[ $is == "$QUEUE_IS"$'\t'* ]]; then
       say "queue $QUEUE: is there"
     else
       change gcloud tasks queues update "$QUEUE" --location="$REGION" "${QUEUE_SETTINGS[@]}"
     fi
-    if [[ $settings == PAUSED* ]]; then
+    if [[ $is == *$'\tPAUSED' ]]; then
       say "! The queue is paused: gcloud tasks queues resume $QUEUE --location=$REGION"
     fi
   fi
-  bind roles/cloudtasks.enqueuer "serviceAccount:$ACCOUNT" \
-    tasks queues -- "$QUEUE" --location="$REGION"
+  bind roles/cloudtasks.enqueuer 'tasks queues' "$QUEUE" --location="$REGION"
 }
 
 allow_build() { # Cloud Build's account may build: old projects have it so, new ones do not
   local builder roles
-  FRESH=''
-  if ! builder=$(gcloud builds get-default-service-account --region="$REGION" \
-    --format='value(serviceAccountEmail)' 2>/dev/null) || [[ ! $builder ]]; then
+  builder=$(gcloud builds get-default-service-account --region="$REGION" \
+    --format='value(serviceAccountEmail)' 2>/dev/null) ||
     builder=$PROJECT_NUMBER-compute@developer.gserviceaccount.com
-  fi
-  builder=${builder##*/}
+  builder=serviceAccount:${builder##*/}
   roles=$(gcloud projects get-iam-policy "$PROJECT" --flatten='bindings[].members' \
-    --filter="bindings.members=serviceAccount:$builder" --format='value(bindings.role)' 2>/dev/null) ||
-    die "cannot read who may do what in project '$PROJECT' (resourcemanager.projects.getIamPolicy)."
-  if grep -qxE 'roles/(editor|owner|run.builder|cloudbuild.builds.builder)' <<<"$roles"; then
-    say "Cloud Build's right to build: is there"
-  else
-    bind roles/run.builder "serviceAccount:$builder" projects -- "$PROJECT"
-  fi
+    --filter="bindings.members=$builder" --format='value(bindings.role)' --verbosity=error)
+  grep -qxE 'roles/(editor|owner|run.builder|cloudbuild.builds.builder)' <<<"$roles" ||
+    again gcloud projects add-iam-policy-binding "$PROJECT" --condition=None \
+      --role=roles/run.builder --member="$builder"
 }
 
-settings_of_function() { # print its environment in gcloud's notation with ~~ between
-  local names="^~~^SIGNING_SECRETS=projects/$PROJECT/secrets/$SIGNING_SECRETS_NAME"
-  names+="~~SALESFORCE_CREDENTIALS=projects/$PROJECT/secrets/$CREDENTIALS_NAME"
-  names+="~~RETRY_QUEUE=projects/$PROJECT/locations/$REGION/queues/$QUEUE"
-  names+="~~FUNCTION_URL=$URL"
-  if [[ $EVENT_SUBJECT ]]; then names+="~~EVENT_SUBJECT=$EVENT_SUBJECT"; fi
-  if [[ $KEEP_API_KEY ]]; then
-    names+="~~CLOCKIFY_API_KEY=projects/$PROJECT/secrets/$API_KEY_NAME"
-  fi
-  printf '%s' "$names"
+function_environment() { # print its settings in gcloud's notation with ~~ between
+  local secrets=projects/$PROJECT/secrets
+  printf '^~~^%s' "SIGNING_SECRETS=$secrets/$SIGNING_SECRETS_NAME"
+  printf '~~%s' "SALESFORCE_CREDENTIALS=$secrets/$CREDENTIALS_NAME" \
+    "RETRY_QUEUE=projects/$PROJECT/locations/$REGION/queues/$QUEUE" \
+    "FUNCTION_URL=$URL" "THREADS=$CONCURRENCY" \
+    ${EVENT_SUBJECT:+"EVENT_SUBJECT=$EVENT_SUBJECT"} \
+    ${KEEP_API_KEY:+"CLOCKIFY_API_KEY=$secrets/$API_KEY_NAME"}
 }
 
 digest_of() { # SETTING...: print a fingerprint of the files that are deployed and these settings
@@ -483,52 +422,36 @@ make_function() {
     --function=clockify_webhook --base-image="$BASE_IMAGE"
     --service-account="$ACCOUNT" --no-invoker-iam-check
     --concurrency="$CONCURRENCY" --cpu=1 --memory=512Mi --cpu-boost
-    --max-instances="$MAX_INSTANCES" --timeout=60
-    --set-env-vars="$(settings_of_function)~~THREADS=$CONCURRENCY"
+    --max-instances="$MAX_INSTANCES" --timeout=60 --set-env-vars="$(function_environment)"
   )
   digest=$(digest_of "${settings[@]}")
   if [[ $now == "$digest" ]]; then
     say "function $SERVICE: is there, same source, same settings"
-    return
+  else
+    allow_build
+    again gcloud run deploy "$SERVICE" --source="$HERE" --region="$REGION" "${settings[@]}" \
+      --labels="$MADE_BY,digest=$digest"
   fi
-  allow_build
-  deploy gcloud run deploy "$SERVICE" --source="$HERE" --region="$REGION" "${settings[@]}" \
-    --labels="$MADE_BY,digest=$digest"
-}
-
-deploy() { # COMMAND...: run it, and once more if a right that is new has not arrived yet
-  if ((CHANGES)) && [[ ! $DRY_RUN ]]; then
-    if change "$@"; then return; fi
-    say "Once more in 60 s: what was given a moment ago may not have arrived yet."
-    sleep $((6 * WAIT_SECONDS))
-  fi
-  change "$@"
 }
 
 # --- Clockify's side -----------------------------------------------------------------------------------
 webhooks() { # OPTION...: run webhooks.py with the key on its stdin
-  printf '%s\n' "$API_KEY" | "$PYTHON" "$HERE/webhooks.py" --url="$URL" \
-    ${WORKSPACE:+--workspace="$WORKSPACE"} ${CLOCKIFY_REGION:+--region="$CLOCKIFY_REGION"} \
-    ${DRY_RUN:+--dry-run} "$@"
+  "$PYTHON" "$HERE/webhooks.py" --url="$URL" ${WORKSPACE:+--workspace="$WORKSPACE"} \
+    ${DRY_RUN:+--dry-run} "$@" < <(printf '%s\n' "$API_KEY")
 }
 
 make_webhooks() {
-  local found kept='' asked failed=''
-  if [[ $API_KEY ]]; then
-    say "Clockify's webhooks for $URL:"
-    found=$(webhooks) || failed=1
-    # What is stored stays, so that nothing authentic is refused.
-    if [[ ! $DROP_OLD ]]; then kept=$(current_value "$SIGNING_SECRETS_NAME"); fi
-    if [[ $found && ! $DRY_RUN ]]; then
-      asked=$(printf '%s\n' "$found" "$kept" | sed '/^$/d' |
-        "$PYTHON" "$HERE/secret_values.py" signing-secrets) || exit 1
-      store_value "$SIGNING_SECRETS_NAME" "$asked"
-    fi
-    [[ ! $failed ]] || die "the webhooks are not all there: see above."
-  elif [[ ! $DRY_RUN ]] && ! has_value "$SIGNING_SECRETS_NAME"; then
-    say_what_to_click
-    HAS_SECRETS=''
+  local found kept='' failed=''
+  say "Clockify's webhooks for $URL:"
+  found=$(webhooks) || failed=1
+  # What is stored stays, so that nothing authentic is refused, least of all what is queued.
+  if [[ ! $DROP_OLD ]]; then kept=$(current_value "$SIGNING_SECRETS_NAME"); fi
+  if [[ $found && ! $DRY_RUN ]]; then
+    found=$(printf '%s\n' "$found" "$kept" | sed '/^$/d' |
+      "$PYTHON" "$HERE/secret_values.py" signing-secrets)
+    store_value "$SIGNING_SECRETS_NAME" "$found"
   fi
+  [[ ! $failed ]] || die "the webhooks are not all there: see above."
 }
 
 say_what_to_click() {
@@ -548,38 +471,34 @@ TEXT
 
 # --- Every night: compare with Clockify and repair ---------------------------------------------------
 make_nightly_repair() {
-  local settings digest now uri
+  local settings digest uri
   uri=https://run.googleapis.com/v2/projects/$PROJECT/locations/$REGION/jobs/$REPAIR_JOB:run
   settings=(
+    # An image that buildpacks made finds its Python through the launcher.
     --command=/cnb/lifecycle/launcher
     --args="python,backfill.py,--workspace,$WORKSPACE,--days,$REPAIR_DAYS,--apply"
     --service-account="$ACCOUNT" --cpu=1 --memory=512Mi --max-retries=1 --task-timeout=3h
-    --set-env-vars="$(settings_of_function)${CLOCKIFY_REGION:+~~CLOCKIFY_REGION=$CLOCKIFY_REGION}"
+    --set-env-vars="$(function_environment)"
   )
   digest=$(digest_of "${settings[@]}")
-  FRESH='' now=''
   if there gcloud run jobs describe "$REPAIR_JOB" --region="$REGION" \
-    --format='value(metadata.labels.digest)'; then
-    now=$FOUND
-  fi
-  if [[ $now == "$digest" ]]; then
+    --format='value(metadata.labels.digest)' && [[ $FOUND == "$digest" ]]; then
     say "job $REPAIR_JOB: is there, same source, same settings"
   else
     allow_build
-    deploy gcloud run jobs deploy "$REPAIR_JOB" --source="$HERE" --region="$REGION" \
-      "${settings[@]}" --labels="$MADE_BY,digest=$digest"
+    again gcloud run jobs deploy "$REPAIR_JOB" --source="$HERE" --region="$REGION" \
+      "${settings[@]}" --labels="$MADE_BY,digest=$digest,workspace=$WORKSPACE"
   fi
-  bind roles/run.invoker "serviceAccount:$ACCOUNT" run jobs -- "$REPAIR_JOB" --region="$REGION"
+  bind roles/run.invoker 'run jobs' "$REPAIR_JOB" --region="$REGION"
   settings=(
     --location="$REGION" --schedule="$REPAIR_SCHEDULE" --time-zone="$REPAIR_TIME_ZONE"
     --uri="$uri" --http-method=post --oauth-service-account-email="$ACCOUNT"
+    --description="$MADE_BY"
   )
   if ! there gcloud scheduler jobs describe "$REPAIR_JOB" --location="$REGION" \
-    --format="csv[no-heading,separator=' '](schedule,timeZone,httpTarget.uri)"; then
-    change gcloud scheduler jobs create http "$REPAIR_JOB" "${settings[@]}"
-    return
-  fi
-  if [[ $FOUND == "$REPAIR_SCHEDULE $REPAIR_TIME_ZONE $uri" ]]; then
+    --format='value(schedule,timeZone,httpTarget.uri)'; then
+    again gcloud scheduler jobs create http "$REPAIR_JOB" "${settings[@]}"
+  elif [[ $FOUND == "$REPAIR_SCHEDULE"$'\t'"$REPAIR_TIME_ZONE"$'\t'"$uri" ]]; then
     say "schedule $REPAIR_JOB: is there"
   else
     change gcloud scheduler jobs update http "$REPAIR_JOB" "${settings[@]}"
@@ -588,8 +507,9 @@ make_nightly_repair() {
 
 # --- Does it answer? -----------------------------------------------------------------------------------
 check_answer() { # a request with a made-up signature: 401 tells that the function reads its secrets
-  local look status=''
-  for ((look = 1; look <= LOOKS; look++)); do
+  local status='' look
+  for look in 1 2 3 4 5 6; do
+    ((look == 1)) || sleep "$WAIT_SECONDS"
     status=$(curl --silent --output /dev/null --write-out '%{http_code}' --max-time 30 \
       --header 'Content-Type: application/json' --header 'Clockify-Signature: deploy-check' \
       --data '{}' "$URL") || true
@@ -597,7 +517,6 @@ check_answer() { # a request with a made-up signature: 401 tells that the functi
       say "The function answers, reads its signing secrets, and refuses a stranger (401)."
       return
     fi
-    sleep "$WAIT_SECONDS"
   done
   die "the function answers $status instead of 401 to a stranger: see" \
     "gcloud run services logs read $SERVICE --region=$REGION --project=$PROJECT"
@@ -605,92 +524,94 @@ check_answer() { # a request with a made-up signature: 401 tells that the functi
 
 # --- Taking it away --------------------------------------------------------------------------------------
 delete_all() {
-  local answer waiting name
-  ACCOUNT=$SERVICE_ACCOUNT@$PROJECT.iam.gserviceaccount.com
+  local answer name
   say "This takes away from project $PROJECT: the function $SERVICE, the queue $QUEUE with all that"
   say "waits in it, the secrets, the service account, the nightly repair and what was built."
-  waiting=''
-  if there gcloud tasks queues describe "$QUEUE" --location="$REGION"; then
-    waiting=$(gcloud tasks list --queue="$QUEUE" --location="$REGION" --limit=1 \
-      --format='value(name)')
+  if there gcloud tasks list --queue="$QUEUE" --location="$REGION" --limit=1 \
+    --format='value(name)' && [[ $FOUND ]]; then
+    say "! Messages that are not in Salesforce yet wait in the queue."
   fi
-  if [[ $waiting ]]; then say "! Messages that are not in Salesforce yet wait in the queue."; fi
   if [[ ! $YES && ! $DRY_RUN ]]; then
     [[ -t 0 ]] || die "--delete asks before it deletes; where nobody can answer, add --yes."
     read -rp "Type the function's name to delete all this: " answer
     [[ $answer == "$SERVICE" ]] || die "nothing was deleted."
   fi
-  if [[ $API_KEY_FILE ]]; then
-    API_KEY=$(read_value clockify-api-key "$API_KEY_FILE") || exit 1
+  if [[ $API_KEY ]]; then
     say "Clockify's webhooks for $URL:"
     webhooks --delete
   else
     say "! Delete the webhooks for $URL in Clockify yourself, or give --clockify-api-key-file."
   fi
-  gone scheduler jobs -- "$REPAIR_JOB" --location="$REGION"
-  gone run jobs -- "$REPAIR_JOB" --region="$REGION"
-  gone run services -- "$SERVICE" --region="$REGION"
-  gone tasks queues -- "$QUEUE" --location="$REGION"
+  gone 'scheduler jobs' "$REPAIR_JOB" --location="$REGION"
+  gone 'run jobs' "$REPAIR_JOB" --region="$REGION"
+  gone 'run services' "$SERVICE" --region="$REGION"
+  gone 'tasks queues' "$QUEUE" --location="$REGION"
   for name in "$SIGNING_SECRETS_NAME" "$CREDENTIALS_NAME" "$API_KEY_NAME"; do
-    if there gcloud secrets describe "$name" --format="value(labels.${MADE_BY%=*})" &&
-      [[ $FOUND != "${MADE_BY#*=}" ]]; then
-      say "! secret $name: stays, for this script did not make it"
-    else
-      gone secrets -- "$name"
-    fi
+    gone secrets "$name"
   done
-  gone iam service-accounts -- "$ACCOUNT"
+  gone 'iam service-accounts' "$ACCOUNT"
   for name in "$SERVICE" "$REPAIR_JOB"; do
-    gone artifacts packages -- "$name" --repository=cloud-run-source-deploy --location="$REGION"
+    gone 'artifacts packages' "$name" --repository=cloud-run-source-deploy --location="$REGION"
   done
   say "What stays: the APIs (free), Cloud Build's right to build, the uploaded sources in"
   say "gs://run-sources-$PROJECT-$REGION. A deleted queue's name is free again after some days."
 }
 
-gone() { # GROUP... -- RESOURCE...: delete it, if it is there
-  local group=()
-  while [[ $1 != -- ]]; do
-    group+=("$1")
-    shift
-  done
+gone() { # GROUP RESOURCE...: delete it, if it is there and this script made it
+  local group
+  read -ra group <<<"$1"
   shift
-  if there gcloud "${group[@]}" describe "$@"; then
-    change gcloud "${group[@]}" delete "$@" --quiet
-  else
+  if ! there gcloud "${group[@]}" describe "$@" \
+    --format='value(labels,metadata.labels,description)'; then
     say "${group[*]} $1: is not there"
+  elif [[ $FOUND != *"$MADE_BY"* && ${group[0]} != tasks && ${group[0]} != artifacts ]]; then
+    say "! ${group[*]} $1: stays, for this script did not make it"
+  else
+    change gcloud "${group[@]}" delete "$@" --quiet
   fi
 }
 
 # --- The order of it all --------------------------------------------------------------------------------
 check_tools
 check_options
+read_values
 check_project
 URL=https://$SERVICE-$PROJECT_NUMBER.$REGION.run.app
+ACCOUNT=$SERVICE@$PROJECT.iam.gserviceaccount.com
 if [[ $DELETE ]]; then
   delete_all
   exit 0
 fi
 check_rights
-read_values
+# What was chosen in an earlier run stays chosen.
+if there gcloud secrets describe "$API_KEY_NAME"; then KEEP_API_KEY=1; fi
+if there gcloud run jobs describe "$REPAIR_JOB" --region="$REGION" \
+  --format='value(metadata.labels.workspace)' && [[ $FOUND ]]; then
+  NIGHTLY=1 WORKSPACE=${WORKSPACE:-$FOUND}
+fi
+if [[ $NIGHTLY ]]; then KEEP_API_KEY=1; fi
+if [[ ! $DRY_RUN ]]; then ask_for_missing; fi
 
 say "Project $PROJECT, region $REGION"
-HAS_SECRETS=1
 make_apis
 make_service_account
 make_secret "$CREDENTIALS_NAME" "$CREDENTIALS"
 make_secret "$SIGNING_SECRETS_NAME" "$SIGNING_SECRETS"
-if [[ $NIGHTLY ]] || there gcloud secrets describe "$API_KEY_NAME"; then KEEP_API_KEY=1; fi
 if [[ $KEEP_API_KEY ]]; then make_secret "$API_KEY_NAME" "$API_KEY"; fi
 make_queue
 make_function
-make_webhooks
 if [[ $NIGHTLY ]]; then make_nightly_repair; fi
+if [[ $API_KEY ]]; then make_webhooks; fi
 
 if [[ $DRY_RUN ]]; then
   say "Nothing was changed: $CHANGES commands would change something."
   exit 0
 fi
-if [[ $HAS_SECRETS ]]; then check_answer; fi
+if [[ ! $API_KEY$SIGNING_SECRETS ]] && ! has_value "$SIGNING_SECRETS_NAME"; then
+  say_what_to_click
+  exit 0
+fi
+check_answer
 if ((!CHANGES)); then say "Nothing differed, nothing was changed."; fi
 say ""
 say "The URL for Clockify's webhooks:"

@@ -71,12 +71,13 @@ def salesforce_credentials(text: str) -> str:
 
 
 def clockify_api_key(text: str) -> str:
-    """Return the API key without the line break behind it."""
-    key = text.strip()
-    if not re.fullmatch(r"[!-~]+", key):
+    """Return the API key, with its region and a space in front if the workspace is regional."""
+    key = " ".join(text.split())
+    if not re.fullmatch(r"((euc1|use2|euw2|apse2) )?[!-~]+", key):
         raise BadValue(
             "The Clockify API key is empty or has a space in it: copy it from Clockify,"
-            " Preferences, Advanced, Manage API keys."
+            " Preferences, Advanced, Manage API keys. Only a region may stand in front of it:"
+            " euc1, use2, euw2 or apse2."
         )
     return key
 

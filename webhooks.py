@@ -1,6 +1,7 @@
 """Create the Clockify webhooks that are missing for the function's URL, and print their secrets.
 
-The API key comes on stdin and is kept nowhere. stdout is the signing secrets of all webhooks
+The API key comes on stdin and is kept nowhere; for a regional workspace it is the region (euc1,
+use2, euw2, apse2), a space and the key. stdout is the signing secrets of all webhooks
 that point to the URL, one per line, for `gcloud secrets versions add`; stderr is for people
 and holds nothing secret. https://docs.clockify.me/#tag/Webhooks
 """
@@ -8,7 +9,7 @@ and holds nothing secret. https://docs.clockify.me/#tag/Webhooks
 import argparse
 import sys
 
-from clockify import REGIONS, Clockify, ClockifyError, Json
+from clockify import Clockify, ClockifyError, Json
 from mapping import IntegrationError
 
 # In order of worth: a Free workspace has three webhooks, and the first two are the time entries.
@@ -112,14 +113,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="The API key is read from stdin.")
     parser.add_argument("--url", required=True, help="where the function answers")
     parser.add_argument("--workspace", help="Clockify's workspace id; needed if there are several")
-    parser.add_argument("--region", default="", choices=REGIONS, help="Clockify's region, if any")
     parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
     parser.add_argument("--delete", action="store_true", help="delete the URL's webhooks instead")
     arguments = parser.parse_args()
     try:
+        *region, key = sys.stdin.readline().split() or [""]
         clockify = Clockify(
-            api_key=sys.stdin.readline().strip(),
-            region=arguments.region,
+            api_key=key,
+            region=region[0] if region else "",
             patience=PATIENCE,
             on_wait=lambda seconds: say(f"  Clockify asks to wait {seconds:.0f} s"),
         )

@@ -21,6 +21,7 @@ class ClockifyApi:
     workspaces: list[str] = field(default_factory=lambda: [WORKSPACE])
     hooks: list[dict[str, Any]] = field(default_factory=list)
     created: list[dict[str, Any]] = field(default_factory=list)
+    made: int = 0  # webhooks ever: neither an id nor a signing secret comes twice
     slow_down: int = 0  # how many requests are answered 429 first
     break_at: int | None = None  # the creation that Clockify answers 500
 
@@ -56,7 +57,8 @@ class ClockifyApi:
 
     def add(self, event: str, url: str) -> dict[str, Any]:
         """Keep a webhook with a signing secret of its own, and return it."""
-        number = len(self.hooks)
+        number = self.made
+        self.made += 1
         hook = {
             "id": f"{number:024x}",
             "webhookEvent": event,

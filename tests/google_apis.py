@@ -7,6 +7,7 @@ the shapes are those that gcloud 528 sends and accepts.
 """
 
 import base64
+import copy
 import hashlib
 import io
 import json
@@ -15,7 +16,7 @@ import ssl
 import threading
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,17 @@ SERVICES = (
     "run",
 )
 
+# What answers only once it is enabled; the others always do.
+GATED = (
+    "secretmanager",
+    "iam",
+    "cloudtasks",
+    "cloudbuild",
+    "artifactregistry",
+    "cloudscheduler",
+    "run",
+)
+
 Json = dict[str, Any]
 
 
@@ -60,17 +72,25 @@ class Request:
 class Refused(Exception):
     """Answer with a Google API error."""
 
-    def __init__(self, status: int, reason: str, message: str = "") -> None:
+    def __init__(self, status: int, reason: str, message: str = "", details: str = "") -> None:
         super().__init__(reason)
         self.status = status
-        self.body = {
-            "error": {"code": status, "message": message or reason, "status": reason},
-        }
+        error = {"code": status, "message": message or reason, "status": reason}
+        if details:
+            kind = "type.googleapis.com/google.rpc.ErrorInfo"
+            error["details"] = [{"@type": kind, "reason": details, "domain": "googleapis.com"}]
+        self.body = {"error": error}
 
 
 def missing(what: str) -> Refused:
     """Return the error for what is not there."""
     return Refused(404, "NOT_FOUND", f"{what} was not found (NOT_FOUND).")
+
+
+def disabled(api: str) -> Refused:
+    """Return the error of an API that is not enabled in the project."""
+    message = f"{api} has not been used in project {NUMBER} before or it is disabled."
+    return Refused(403, "PERMISSION_DENIED", message, "SERVICE_DISABLED")
 
 
 @dataclass
@@ -91,11 +111,13 @@ class GoogleApis:
     packages: set[str] = field(default_factory=set)
     buckets: set[str] = field(default_factory=set)
     repositories: set[str] = field(default_factory=set)
-    uploaded: list[str] = field(default_factory=list)
+    uploads: list[dict[str, bytes]] = field(default_factory=list)  # file name -> content
     requests: list[Request] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)  # requests that this stand-in does not know
     failing: list[tuple[str, int]] = field(default_factory=list)
-    function_status: int = 401
-    function_calls: list[tuple[str, Json]] = field(default_factory=list)
+    # how many times a new service account is not known yet where a role is given to it
+    unknown_account_answers: int = 0
+    function_calls: list[dict[str, str]] = field(default_factory=list)  # their headers
     # host -> answer(method, path, headers, body): other hosts behind the proxy, such as Clockify
     others: dict[str, Callable[[str, str, dict[str, str], bytes], tuple[int, Any]]] = field(
         default_factory=dict
@@ -107,12 +129,18 @@ class GoogleApis:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         self.port: int = self._server.server_address[1]
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def close(self) -> None:
         """Stop listening."""
         self._server.shutdown()
         self._server.server_close()
+
+    def twin(self) -> "GoogleApis":
+        """Return a project with the same things in it, that has had no request yet."""
+        past = ("requests", "failing", "uploads", "function_calls", "others")
+        state = {each.name: getattr(self, each.name) for each in fields(self)}
+        return GoogleApis(**copy.deepcopy({k: v for k, v in state.items() if k not in past}))
 
     def environment(self, folder: Path) -> dict[str, str]:
         """Return what makes the real gcloud, curl and Python reach this world, signed in."""
@@ -138,6 +166,14 @@ class GoogleApis:
             "REQUESTS_CA_BUNDLE": str(bundle),
         }
 
+    def call_function(self, host: str, headers: dict[str, str]) -> int:
+        """Return the HTTP status of a stranger's request: 503 without signing secrets to read."""
+        self.function_calls.append(headers)
+        name = host.split(f"-{NUMBER}.")[0]
+        if name not in self.services:
+            return 404
+        return 401 if self.values.get(f"{name}-signing-secrets") else 503
+
     def certificate(self, host: str) -> ssl.SSLContext:
         """Return a server's TLS context for a host, under the throw-away CA."""
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -150,14 +186,12 @@ class GoogleApis:
         return [
             request
             for request in self.requests
-            if request.method != "GET"
-            and not request.path.endswith(reads)
-            and request.host.endswith(".test")
+            if request.method != "GET" and not request.path.endswith(reads)
         ]
 
-    def fail(self, pattern: str, status: int) -> None:
-        """Answer requests whose 'METHOD host path' matches with this HTTP status, from now on."""
-        self.failing.append((pattern, status))
+    def fail(self, pattern: str, status: int = 403) -> None:
+        """Answer requests whose 'METHOD host path' matches with this HTTP status, and no others."""
+        self.failing = [(pattern, status)]
 
     def answer(self, request: Request) -> Any:
         """Return the JSON for one request of gcloud, or raise Refused."""
@@ -167,7 +201,10 @@ class GoogleApis:
         name = request.host.removesuffix(".test").removesuffix(".googleapis.com")
         name = name.removeprefix(f"{REGION}-")
         if name not in (*SERVICES, "storage"):
+            self.unknown.append(str(request))
             raise Refused(501, "UNIMPLEMENTED", f"no stand-in for {request}")
+        if name in GATED and f"{name}.googleapis.com" not in self.enabled:
+            raise disabled(name)
         if request.path.endswith((":getIamPolicy", ":setIamPolicy")):
             return self._policy(name, request)
         answer: Callable[[Request, str], Any] = getattr(self, f"_{name}")
@@ -178,8 +215,17 @@ class GoogleApis:
     def _policy(self, name: str, request: Request) -> Json:
         resource = re.sub(r"^/v\d\w*/", "", request.path.rsplit(":", 1)[0])
         if request.path.endswith(":setIamPolicy"):
+            self._check_members(request.body["policy"])
             self.policies[f"{name}/{resource}"] = request.body["policy"]
         return self.policies.get(f"{name}/{resource}", {"etag": "BwX=", "version": 1})
+
+    def _check_members(self, policy: Json) -> None:
+        members = {member for binding in policy["bindings"] for member in binding["members"]}
+        for account in (member.removeprefix("serviceAccount:") for member in members):
+            late = account != BUILDER and self.unknown_account_answers > 0
+            self.unknown_account_answers -= late
+            if late or account not in self.accounts:
+                raise Refused(400, "INVALID_ARGUMENT", f"Service account {account} does not exist.")
 
     # --- Project, billing, APIs -------------------------------------------------------------------
 
@@ -214,6 +260,7 @@ class GoogleApis:
     def _iam(self, request: Request, path: str) -> Json:
         if request.method == "POST" and path.endswith("/serviceAccounts"):
             email = f"{request.body['accountId']}@{PROJECT}.iam.gserviceaccount.com"
+            _new(email, self.accounts)
             self.accounts[email] = {
                 "name": f"projects/{PROJECT}/serviceAccounts/{email}",
                 "email": email,
@@ -230,6 +277,7 @@ class GoogleApis:
     def _secretmanager(self, request: Request, path: str) -> Json:
         if request.method == "POST" and path.endswith("/secrets"):
             name = request.query["secretId"][0]
+            _new(name, self.secrets)
             self.secrets[name] = {
                 **request.body,
                 "name": f"projects/{PROJECT}/secrets/{name}",
@@ -271,6 +319,7 @@ class GoogleApis:
             return {"tasks": []}
         if request.method == "POST" and path.endswith("/queues"):
             queue = {"state": "RUNNING", **request.body}
+            _new(request.body["name"].split("/")[-1], self.queues)
             self.queues[request.body["name"].split("/")[-1]] = queue
             return queue
         name = path.split("/")[-1]
@@ -287,6 +336,7 @@ class GoogleApis:
     def _cloudscheduler(self, request: Request, path: str) -> Json:
         if request.method == "POST" and path.endswith("/jobs"):
             name = request.body["name"].split("/")[-1]
+            _new(name, self.schedules)
             self.schedules[name] = request.body
             return self.schedules[name]
         name = path.split("/")[-1]
@@ -318,7 +368,7 @@ class GoogleApis:
             boundary = body[: body.index(b"\n")].strip()
             content = body[body.index(b"PK\x03\x04") : body.rindex(b"\n" + boundary)]
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            self.uploaded = sorted(archive.namelist())
+            self.uploads.append({name: archive.read(name) for name in archive.namelist()})
         return {
             "bucket": path.split("/b/")[1].split("/")[0],
             "name": query.get("name", ["source.zip"])[0],
@@ -389,6 +439,7 @@ class GoogleApis:
         name = path.split("/")[-1]
         if request.method == "POST":
             name = request.body["metadata"]["name"]
+            _new(name, kept)
         elif name not in kept:
             raise missing(f"Resource '{name}'")
         if request.method == "DELETE":
@@ -419,6 +470,11 @@ class GoogleApis:
         return kept[name]
 
 
+def _new(name: str, kept: Json) -> None:
+    if name in kept:
+        raise Refused(409, "ALREADY_EXISTS", f"{name} already exists.")
+
+
 def _api(name: str, enabled: bool = True) -> Json:
     return {
         "name": f"projects/{NUMBER}/services/{name}",
@@ -441,7 +497,7 @@ def _handler(world: GoogleApis) -> type[BaseHTTPRequestHandler]:
             plain = self.connection
             self.connection = world.certificate(self.tunnel).wrap_socket(plain, server_side=True)
             self.rfile = self.connection.makefile("rb", self.rbufsize)
-            self.wfile = self.connection.makefile("wb", self.wbufsize or -1)  # type: ignore[assignment]
+            self.wfile = self.connection.makefile("wb", self.wbufsize or -1)
             self.close_connection = False
             self.handle_one_request()
             self.wfile.flush()
@@ -479,9 +535,7 @@ def _handler(world: GoogleApis) -> type[BaseHTTPRequestHandler]:
             if host in world.others:
                 return world.others[host](self.command, path, dict(self.headers.items()), body)
             if host.endswith(".run.app"):
-                headers = {name.lower(): value for name, value in self.headers.items()}
-                world.function_calls.append((host, headers))
-                return world.function_status, {}
+                return world.call_function(host, dict(self.headers.items())), {}
             if path.startswith("/upload/"):
                 world.requests.append(Request(self.command, host, path, query, {}))
                 return 200, world.upload(path, query, body)

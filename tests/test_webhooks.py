@@ -53,6 +53,14 @@ def test_no_webhook_creates_one_for_each_event(internet: GoogleApis, tmp_path: P
     assert result.stdout.split() == [hook["authToken"] for hook in clockify.hooks]
 
 
+def test_region_in_front_of_the_key_asks_there(internet: GoogleApis, tmp_path: Path) -> None:
+    """A regional workspace has a host of its own."""
+    clockify = ClockifyApi()
+    internet.others["euc1.clockify.me"] = clockify
+    result = run(internet, ClockifyApi(), tmp_path, key=f"euc1 {KEY}")
+    assert (result.returncode, len(clockify.hooks)) == (0, len(webhooks.EVENTS))
+
+
 def test_second_run_creates_none(internet: GoogleApis, tmp_path: Path) -> None:
     """What is there stays, and its secrets are printed again."""
     clockify = ClockifyApi()
@@ -117,6 +125,7 @@ def test_dry_run_creates_none(internet: GoogleApis, tmp_path: Path) -> None:
     [
         (ClockifyApi(), "wrong-key", "Clockify refused the API key"),
         (ClockifyApi(), "", "The Clockify API key is empty"),
+        (ClockifyApi(), f"moon1 {KEY}", "Clockify has no region 'moon1'"),
         (ClockifyApi(workspaces=[WORKSPACE, "b"]), KEY, "several workspaces; name one"),
         (ClockifyApi(workspaces=[]), KEY, "sees no Clockify workspace"),
     ],
@@ -220,3 +229,16 @@ def test_credentials_that_are_not_json_are_refused(text: str) -> None:
     """The message shows what it takes."""
     with pytest.raises(secret_values.BadValue, match="JSON"):
         secret_values.salesforce_credentials(text)
+
+
+@pytest.mark.parametrize("key", ["  a-key\n", "euc1 a-key", "euc1\ta-key\r\n"])
+def test_good_api_keys_are_tidied(key: str) -> None:
+    """The line break goes; a region in front stays."""
+    assert secret_values.clockify_api_key(key) == " ".join(key.split())
+
+
+@pytest.mark.parametrize("key", ["", " ", "two words", "euc1 two words", "kéy"])
+def test_bad_api_keys_are_refused(key: str) -> None:
+    """The message says where to copy it from."""
+    with pytest.raises(secret_values.BadValue, match="Manage API keys"):
+        secret_values.clockify_api_key(key)
