@@ -35,6 +35,7 @@ EVENT = f"sobjects/Event/{EXTERNAL_ID}/"
 TOMBSTONE = "Deleted in Clockify"
 LINK_FIELDS = ("OwnerId", "WhatId", "WhoId")
 LINKS = "Clockify_Links__c"
+_NO_ID = 18 * "-"
 RULE = "FIELD_CUSTOM_VALIDATION_EXCEPTION"
 
 # https://developer.salesforce.com/docs/atlas.en-us.api.meta/api/sforce_api_calls_concepts_core_data_objects.htm
@@ -99,12 +100,12 @@ class Links:
     that Clockify's wish is not known as a whole.
 
     Clockify's choice and a person's in Salesforce are told apart by a mark: `Clockify_Links__c`
-    keeps the owner and links that Clockify asked for last, and a validation rule on Event refuses
-    others while the mark stays the same. So what a person has chosen stays until somebody changes
-    the person, project, client or link in Clockify, or the records that they are matched with: then
-    Clockify's wish wins, for owner and links together. What Salesforce refuses is not in the mark,
-    so that it is tried again. While the wish is not known as a whole the mark is not written: a
-    new Event takes what is known, and an old one keeps the owner and links that it has.
+    keeps the three ids that Clockify asked for last, and a validation rule for each field refuses
+    another value while its id in the mark stays the same. So what a person has chosen stays until
+    the person, project, client or link is changed in Clockify, or what they are matched with; a new
+    project replaces Related To and leaves alone an owner chosen by hand. What Salesforce refuses
+    for another reason is taken out of the mark, so that it is tried again. While a look-up fails
+    the mark is not written: a new Event takes what is known, an old one keeps what it has.
     """
 
     fields: Mapping[str, str | None] = field(default_factory=dict)
@@ -370,10 +371,11 @@ def give_way(
     blamed = [
         name for name in present if name in refusal.fields or str(body[name])[:15] in refusal.ids
     ]
-    if LINKS in refusal.fields and refusal.code == RULE and present:
-        for name in (*present, LINKS):
-            body.pop(name, None)
-        return ["owner and links: left as somebody chose them in Salesforce"]
+    if LINKS in refusal.fields and refusal.code == RULE and blamed:
+        # The mark stays as it is, and with it what the person chose.
+        for name in blamed:
+            del body[name]
+        return [f"{name}: left as somebody chose it in Salesforce" for name in blamed]
     if LINKS in refusal.fields:  # not deployed
         names = [LINKS]
     elif refusal.code in _OWNER_CODES:
@@ -397,7 +399,8 @@ def give_way(
     for name in names:
         del body[name]
     if LINKS in body:
-        body[LINKS] = _mark(body)
+        marked = zip(LINK_FIELDS, str(body[LINKS]).split(" "), strict=True)
+        body[LINKS] = " ".join(_NO_ID if name in names else each for name, each in marked)
     return [f"{name}: {refusal.code}" for name in names if name != LINKS]
 
 
@@ -445,7 +448,8 @@ def quoted(text: str) -> str:
 
 
 def _mark(fields: Mapping[str, object]) -> str:
-    return " ".join(str(fields.get(name) or "-") for name in LINK_FIELDS)
+    """The ids in places of 18 characters, which is where the validation rules look for them."""
+    return " ".join(str(fields.get(name) or _NO_ID) for name in LINK_FIELDS)
 
 
 def _part(answer: dict[str, Any]) -> dict[str, Any] | SalesforceRefused | SalesforceUnavailable:

@@ -1,6 +1,6 @@
 """Evaluate the formulas of `force-app/`'s validation rules, so that the stand-in obeys them.
 
-AND, OR, NOT, ISNEW, ISBLANK, ISCHANGED, PRIORVALUE, comparisons, $Permission.Name; nothing else.
+AND, OR, NOT, ISNEW, ISBLANK, ISCHANGED, PRIORVALUE, MID, comparisons and $Permission.Name only.
 https://help.salesforce.com/s/articleView?id=platform.customize_functions.htm
 """
 
@@ -63,6 +63,10 @@ def evaluate(formula: str, *, new: Record, old: Record | None, permissions: Set[
             return value(arguments[0], record if old is None else old)
         if name == "ISCHANGED":
             return old is not None and value(arguments[0], old) != value(arguments[0], record)
+        if name == "MID":
+            text, start, count = (value(each, record) for each in arguments)
+            if isinstance(start, int) and isinstance(count, int):
+                return str(text or "")[start - 1 : start - 1 + count]
         raise ValueError(f"not a function that this knows: {name}")
 
     return bool(value(_compiled(formula).body, new))

@@ -551,16 +551,20 @@ def test_look_ups_of_twenty_thousand_messages_are_below_two_in_a_hundred(
 
 # What Salesforce refuses -------------------------------------------------------------------------
 
-WISH = f"{USER} {OPPORTUNITY} -"
 FIRST: dict[str, str | None] = {"OwnerId": USER, "WhatId": OPPORTUNITY, "WhoId": None}
+NO_ID = "-" * 18
+WISH, NO_OWNER = f"{USER} {OPPORTUNITY} {NO_ID}", f"{NO_ID} {OPPORTUNITY} {NO_ID}"
+NO_LINK = f"{USER} {NO_ID} {NO_ID}"
+NO_ACCESS = "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY"
+UNLINKED = OWNER | {"WhoId": None}
 
 
 @pytest.mark.parametrize(
     ("wanted", "mark"),
     [
         (Links(FIRST), WISH),
-        (Links({"WhatId": OPPORTUNITY, "WhoId": None}), f"- {OPPORTUNITY} -"),
-        (Links(FIRST | {"WhatId": None}), f"{USER} - -"),
+        (Links({"WhatId": OPPORTUNITY, "WhoId": None}), NO_OWNER),
+        (Links(FIRST | {"WhatId": None}), NO_LINK),
         (Links(FIRST, failed=True), None),
         (Links(), None),
     ],
@@ -573,39 +577,38 @@ def test_mark_is_the_whole_wish_or_is_not_written(wanted: Links, mark: str | Non
     ("refusal", "left", "mark"),
     [
         # code, fields, ids -> what is still written
-        (("INACTIVE_OWNER_OR_USER",), RELATED, f"- {OPPORTUNITY} -"),
-        (("INACTIVE_OWNER_OR_USER", ["OwnerId"]), RELATED, f"- {OPPORTUNITY} -"),
-        (("OP_WITH_INVALID_USER_TYPE_EXCEPTION",), RELATED, f"- {OPPORTUNITY} -"),
-        (
-            ("INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY", [], [USER[:15]]),
-            RELATED,
-            f"- {OPPORTUNITY} -",
-        ),
-        (
-            ("INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY", [], [OPPORTUNITY[:15]]),
-            OWNER | {"WhoId": None},
-            f"{USER} - -",
-        ),
-        (("INVALID_CROSS_REFERENCE_KEY", ["WhatId"]), OWNER | {"WhoId": None}, f"{USER} - -"),
-        (("MALFORMED_ID", ["WhatId"]), OWNER | {"WhoId": None}, f"{USER} - -"),
-        (("FIELD_INTEGRITY_EXCEPTION", ["WhatId"]), OWNER | {"WhoId": None}, f"{USER} - -"),
+        (("INACTIVE_OWNER_OR_USER",), RELATED, NO_OWNER),
+        (("INACTIVE_OWNER_OR_USER", ["OwnerId"]), RELATED, NO_OWNER),
+        (("OP_WITH_INVALID_USER_TYPE_EXCEPTION",), RELATED, NO_OWNER),
+        ((NO_ACCESS, [], [USER[:15]]), RELATED, NO_OWNER),
+        ((NO_ACCESS, [], [OPPORTUNITY[:15]]), UNLINKED, NO_LINK),
+        (("INVALID_CROSS_REFERENCE_KEY", ["WhatId"]), UNLINKED, NO_LINK),
+        (("MALFORMED_ID", ["WhatId"]), UNLINKED, NO_LINK),
+        (("FIELD_INTEGRITY_EXCEPTION", ["WhatId"]), UNLINKED, NO_LINK),
         # Salesforce does not say which: the links, and only then the owner.
-        (("ENTITY_IS_DELETED",), OWNER, f"{USER} - -"),
-        (("INSUFFICIENT_ACCESS_OR_READONLY",), OWNER, f"{USER} - -"),
-        # Somebody has chosen in Salesforce.
-        ((RULE, [LINKS]), {}, None),
+        (("ENTITY_IS_DELETED",), OWNER, NO_LINK),
+        (("INSUFFICIENT_ACCESS_OR_READONLY",), OWNER, NO_LINK),
+        # Somebody has chosen in Salesforce: the wish is the same.
+        ((RULE, [LINKS, "OwnerId"]), RELATED, WISH),
+        ((RULE, [LINKS, "WhatId"]), UNLINKED, WISH),
+        # Not deployed.
         (("INVALID_FIELD", [LINKS]), FIRST, None),
     ],
 )
-def test_refused_field_is_left_out_of_body_and_mark(
+def test_refused_field_is_left_out_and_only_a_choice_stays_in_the_mark(
     refusal: tuple[Any, ...], left: dict[str, Any], mark: str | None
 ) -> None:
     body = event_body(entry(), 1, Links(FIRST))
-    left_out = give_way(body, SalesforceRefused(*refusal), entry())
+    told = give_way(body, SalesforceRefused(*refusal), entry())
     assert {name: body[name] for name in FIRST if name in body} == left
     assert body.get(LINKS) == mark
-    assert refusal[0] in left_out[0] if left_out and refusal[0] != RULE else True
-    assert bool(left_out) is (refusal != ("INVALID_FIELD", [LINKS]))
+    assert bool(told) is (left != FIRST)
+
+
+def test_rule_of_the_orgs_own_is_given_no_way_to() -> None:
+    body = event_body(entry(), 1, Links(FIRST))
+    with pytest.raises(SalesforceRefused):
+        give_way(body, SalesforceRefused(RULE, ["Location"]), entry())
 
 
 # The function in front of the sandbox -------------------------------------------------------------
@@ -693,11 +696,8 @@ def test_what_somebody_chose_in_salesforce_stays_until_clockify_wishes_anew(
 ) -> None:
     match = Match(world)
     send(cold, match.body)
-    choice = {
-        "WhatId": match.elsewhere,
-        "OwnerId": match.other_user,
-        "WhoId": match.org.add("Contact"),
-    }[chosen]
+    contact = match.org.add("Contact")
+    choice = {"WhatId": match.elsewhere, "OwnerId": match.other_user, "WhoId": contact}[chosen]
     match.choose(**{chosen: choice})
     for number in range(3):
         assert send(cold, match.body | {"description": f"changed {number}"}) == "updated"
@@ -705,10 +705,37 @@ def test_what_somebody_chose_in_salesforce_stays_until_clockify_wishes_anew(
         assert event is not None
         assert event[chosen] == choice
         assert event["Description"].startswith(f"changed {number}")
-        assert left_out(cold) == ["owner and links: left as somebody chose them in Salesforce"]
+        assert left_out(cold) == [f"{chosen}: left as somebody chose it in Salesforce"]
+        assert cold.log[-1]["salesforce_calls"] == 2
+    # Without the project there is another wish for Related To, and none for the others.
     send(cold, match.without_project())
-    assert match.owner_and_links() == (match.user, None, None)
-    assert left_out(cold) == []
+    owner, what, who = match.owner_and_links()
+    assert what is None
+    assert owner == (match.other_user if chosen == "OwnerId" else match.user)
+    assert who == (contact if chosen == "WhoId" else None)
+    # A record that the description names is a wish for both.
+    lead = match.org.add("Lead")
+    send(cold, match.without_project() | {"description": f"#{lead} Call"})
+    assert match.owner_and_links() == (owner, None, lead)
+
+
+def test_all_three_chosen_in_salesforce_stay(world: World, cold: Function) -> None:
+    match = Match(world)
+    send(cold, match.body)
+    contact = match.org.add("Contact")
+    match.choose(OwnerId=match.other_user, WhatId=match.elsewhere, WhoId=contact)
+    send(cold, match.body | {"description": "changed"})
+    assert match.owner_and_links() == (match.other_user, match.elsewhere, contact)
+    assert len(left_out(cold)) == 3
+
+
+def test_choice_stays_when_the_owner_is_refused(world: World, cold: Function) -> None:
+    match = Match(world)
+    send(cold, match.body)
+    match.choose(WhatId=match.elsewhere)
+    match.org.records["User"][match.user]["IsActive"] = False
+    send(cold, match.body | {"description": "changed"})
+    assert match.owner_and_links() == (match.user, match.elsewhere, None)
 
 
 def test_link_that_somebody_removed_in_salesforce_stays_removed(

@@ -344,13 +344,24 @@ def test_admins_see_every_field_and_edit_the_ids_of_the_match() -> None:
     assert permitted("Clockify_Admin", "editable") == ids
 
 
-@pytest.mark.parametrize("name", ["Clockify_Version", "Clockify_Links"])
-def test_validation_rule_holds_the_integration_to_its_field(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        ("Clockify_Version", "Clockify_Version__c"),
+        ("Clockify_Links_OwnerId", "Clockify_Links__c"),
+        ("Clockify_Links_WhatId", "Clockify_Links__c"),
+        ("Clockify_Links_WhoId", "Clockify_Links__c"),
+    ],
+)
+def test_validation_rule_holds_the_integration_to_its_field(name: str, field: str) -> None:
     rule = COMPONENTS["ValidationRule", f"Event.{name}"]
     formula = rule.findtext("errorConditionFormula")
     assert rule.findtext("active") == "true"
-    # The API error names this field, which salesforce.py tells the two rules by.
-    assert rule.findtext("errorDisplayField") == f"{name}__c"
+    # The API error names this field, and the message the one that stays: salesforce.py tells the
+    # rules by both.
+    assert rule.findtext("errorDisplayField") == field
+    if name != "Clockify_Version":
+        assert name.removeprefix("Clockify_Links_") in rule.findtext("errorMessage")
     assert set(re.findall(r"\$Permission\.(\w+)", formula)) == names("CustomPermission")
     assert set(re.findall(r"\bClockify_\w+__c\b", formula)) <= set(fields("Activity"))
     # PRIORVALUE of a new record is its own value, ISCHANGED is false: only updates are refused.
