@@ -9,8 +9,8 @@ wrong.
 """
 
 import argparse
+import csv
 import os
-import shlex
 import sys
 import time
 from collections import Counter, defaultdict
@@ -268,50 +268,46 @@ def read_records(org: Org, kind: Kind) -> list[Record]:
     ]
 
 
-def write(org: Org, kind: Kind, proposals: Sequence[Proposal]) -> list[str]:
-    """Write Clockify's ids, and say which Salesforce refused and why. Raises IntegrationError.
+def write(org: Org, kind: Kind, chosen: Sequence[Proposal]) -> list[tuple[Proposal, str]]:
+    """Write Clockify's ids; return what Salesforce refused, with its code. Raises IntegrationError.
 
     https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/resources_composite_sobjects_collections_update.htm
     """
     refused = []
-    for place in range(0, len(proposals), BATCH):
-        part = [each for each in proposals[place : place + BATCH] if each.record]
-        body = {
-            "allOrNone": False,
-            "records": [
-                {
-                    "attributes": {"type": kind.source},
-                    "id": each.record.id,
-                    kind.field: each.item.id,
-                }
-                for each in part
-                if each.record
-            ],
-        }
-        answer: list[dict[str, Any]] = org.call(
-            "PATCH", "composite/sobjects", time.monotonic() + CALL_S, json=body
-        )
-        refused += [
-            _refused(kind, each, result)
-            for each, result in zip(part, answer, strict=True)
-            if not result.get("success")
+    for place in range(0, len(chosen), BATCH):
+        part = chosen[place : place + BATCH]
+        records = [
+            {"attributes": {"type": kind.source}, "id": record_id, kind.field: clockify_id}
+            for record_id, clockify_id in map(_ids, part)
         ]
+        answer: list[dict[str, Any]] = org.call(
+            "PATCH",
+            "composite/sobjects",
+            time.monotonic() + CALL_S,
+            json={"allOrNone": False, "records": records},
+        )
+        for proposal, result in zip(part, answer, strict=True):
+            if not result.get("success"):
+                refusal = refusal_of((result.get("errors") or [{}])[0], last=True)
+                refused.append((proposal, refusal.code if refusal else "busy, run it again"))
     return refused
 
 
-def _refused(kind: Kind, proposal: Proposal, result: Mapping[str, Any]) -> str:
-    """A refused match, with the command by which an admin can write it."""
-    errors = result.get("errors") or [{}]
-    refusal = refusal_of(errors[0], last=True)
-    code = refusal.code if refusal else "busy, try again"
-    record = proposal.record
-    by_hand = shlex.join(
-        [
-            *("sf", "data", "update", "record", "--sobject", kind.source, "--record-id"),
-            *(record.id if record else "", "--values", f"{kind.field}={proposal.item.id}"),
-        ]
-    )
-    return f"{proposal.item.name}: {code}. By hand: {by_hand}"
+def hand_over(kind: Kind, refused: Sequence[tuple[Proposal, str]]) -> None:
+    """Write what was refused into a file, and say how an admin writes it into Salesforce."""
+    file = f"match-{kind.source}.csv"
+    with open(file, "w", encoding="utf-8", newline="") as text:
+        rows = csv.writer(text, lineterminator=os.linesep)
+        rows.writerow(("Id", kind.field))
+        rows.writerows(_ids(proposal) for proposal, _ in refused)
+    for proposal, code in refused:
+        print(f"{proposal.item.name} was refused: {code}", file=sys.stderr)
+    command = f"sf data update bulk --sobject {kind.source} --file {file} --wait 10"
+    print(f"{file} holds what was refused. As an admin: {command}", file=sys.stderr)
+
+
+def _ids(proposal: Proposal) -> tuple[str, str]:
+    return (proposal.record.id if proposal.record else ""), proposal.item.id
 
 
 # The command line ---------------------------------------------------------------------------------
@@ -344,8 +340,8 @@ def read_arguments() -> argparse.Namespace:
         description="Match Clockify's people, clients and projects with Salesforce's Users,"
         " Accounts and Opportunities. Nothing is written without --apply or --ask.",
         epilog="Credentials come from files, or from Secret Manager as the function's do:"
-        " SALESFORCE_CREDENTIALS and CLOCKIFY_API_KEY name the secrets. Whoever they are of has to"
-        " see the records, and to write, the permission set Clockify_Admin.",
+        " SALESFORCE_CREDENTIALS and CLOCKIFY_API_KEY name the secrets. What their user may see"
+        " and not edit is put into match-*.csv, for an admin to write.",
     )
     parser.add_argument("--workspace", help="Clockify's workspace id; needed if there are several")
     parser.add_argument("--apply", action="store_true", help="write the exact matches")
@@ -382,7 +378,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     workspace = find_workspace(clockify, arguments.workspace)
     accounts: dict[str, str] = {}
-    written, refused, left = 0, list[str](), 0
+    written, refused, left = 0, 0, 0
     for kind in KINDS:
         items, records = read_items(clockify, workspace, kind), read_records(org, kind)
         proposals = propose(items, records, accounts)
@@ -405,14 +401,14 @@ def run(arguments: argparse.Namespace) -> int:
             }
         written += len(chosen) - len(problems)
         left += len(exact) + len(similar) - len(chosen)
-        refused += problems
+        refused += len(problems)
+        if problems:
+            hand_over(kind, problems)
     if arguments.apply or arguments.ask:
-        print(f"{written} written, {len(refused)} refused, {left} proposed and not written.")
+        print(f"{written} written, {refused} refused, {left} proposed and not written.")
     else:
         print(f"Dry run, nothing is written: {left} proposed.")
         print("--apply writes the exact ones, --ask asks about each.")
-    for line in refused:
-        print(line, file=sys.stderr)
     return 1 if refused else 0
 
 
@@ -427,8 +423,8 @@ def main() -> int:
         # Its own sentence is about Events.
         print(
             f"Salesforce refuses: {error.code} {' '.join(error.fields)}: deploy force-app/, and see"
-            " that the credentials' user has the permission set Clockify_Admin (README,"
-            " 'Salesforce')",
+            " that the credentials' user has the permission set Clockify_Integration or"
+            " Clockify_Admin (README, 'Salesforce')",
             file=sys.stderr,
         )
         return 1

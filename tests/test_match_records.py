@@ -1,5 +1,6 @@
 """match_records.py: which matches are proposed, and what the command writes and does not."""
 
+import csv
 import os
 import subprocess
 import sys
@@ -125,8 +126,8 @@ def test_id_that_clockify_does_not_have_is_found() -> None:
 class Company:
     """Three people, two clients and two projects, and what Salesforce has of them."""
 
-    def __init__(self, world: World) -> None:
-        self.world, self.org = world, world.salesforce
+    def __init__(self, world: World, folder: Path) -> None:
+        self.world, self.org, self.folder = world, world.salesforce, folder
         clockify = world.clockify
         self.ada = clockify.add_user("Ada Lindqvist", "Ada@acme.example")
         self.ben = clockify.add_user("Ben Okafor", "ben@home.example")
@@ -163,8 +164,8 @@ class Company:
         settings = self.world.environment()
         key = settings["SIGNING_SECRETS"].replace("signing-secrets", "clockify-api-key")
         return subprocess.run(
-            [sys.executable, "match_records.py", *arguments],
-            cwd=ROOT,
+            [sys.executable, str(ROOT / "match_records.py"), *arguments],
+            cwd=self.folder,
             env=os.environ | settings | {"CLOCKIFY_API_KEY": key} | environment,
             input=answers,
             text=True,
@@ -174,8 +175,8 @@ class Company:
 
 
 @pytest.fixture
-def company(world: World) -> Company:
-    return Company(world)
+def company(world: World, tmp_path: Path) -> Company:
+    return Company(world, tmp_path)
 
 
 def test_run_without_options_proposes_and_writes_nothing(company: Company) -> None:
@@ -260,9 +261,7 @@ def test_ids_that_are_there_are_never_overwritten(company: Company) -> None:
     assert before.items() <= company.ids().items()
 
 
-def test_refused_match_is_told_with_the_command_to_do_it_by_hand(
-    company: Company,
-) -> None:
+def test_refused_match_is_put_into_a_file_for_an_admin(company: Company, tmp_path: Path) -> None:
     sites, answer = company.world.internet.sites, company.org.answer
 
     async def read_only(request: Request) -> Answer:
@@ -280,9 +279,15 @@ def test_refused_match_is_told_with_the_command_to_do_it_by_hand(
     assert done.returncode == 1
     assert "2 written, 1 refused, 2 proposed and not written." in done.stdout
     assert done.stderr == (
-        "Ada Lindqvist: INVALID_FIELD_FOR_INSERT_UPDATE. By hand: sf data update record --sobject"
-        f" User --record-id {company.ada_user} --values Clockify_User_Id__c={company.ada}\n"
+        "Ada Lindqvist was refused: INVALID_FIELD_FOR_INSERT_UPDATE\n"
+        "match-User.csv holds what was refused. As an admin: sf data update bulk --sobject User"
+        " --file match-User.csv --wait 10\n"
     )
+    with (tmp_path / "match-User.csv").open(newline="") as file:
+        assert list(csv.reader(file)) == [
+            ["Id", "Clockify_User_Id__c"],
+            [company.ada_user, company.ada],
+        ]
 
 
 def test_field_that_is_not_deployed_is_told(company: Company) -> None:
@@ -324,7 +329,7 @@ def test_credentials_come_from_files_too(company: Company, tmp_path: Path) -> No
     assert "5 proposed" in done.stdout
 
 
-def test_hundreds_are_read_by_pages_and_written_in_batches(world: World) -> None:
+def test_hundreds_are_read_by_pages_and_written_in_batches(world: World, tmp_path: Path) -> None:
     ids = {}
     for number in range(450):
         name = f"Project {number:04d}"
@@ -332,7 +337,7 @@ def test_hundreds_are_read_by_pages_and_written_in_batches(world: World) -> None
         ids[project] = world.salesforce.add("Opportunity", Name=name)
     for number in range(2500):
         world.salesforce.add("Opportunity", Name=f"Deal {number:04d}")
-    company = Company(world)
+    company = Company(world, tmp_path)
     done = company.run("--apply")
     assert done.returncode == 0
     held = world.salesforce.records["Opportunity"]
