@@ -90,6 +90,10 @@ class _Table:
         """Tell whether a look-up reads all records, or only the one that is asked for."""
         return self._is_whole or self._read_at is None or now - self._read_at > FOUND_S
 
+    def goes_along(self, now: float) -> bool:
+        """Tell whether it is worth being read in a call that is made for another table."""
+        return self._is_whole and self._read_at is not None and now - self._read_at > MISSING_S
+
     def soql(self, key: str, *, all_records: bool) -> str:
         """The query for all records, or for this one."""
         if all_records:
@@ -143,6 +147,7 @@ class Directory:
         self._users_by_email = _Table("User", "Email", active)
         self._opportunities = _Table("Opportunity", "Clockify_Project_Id__c")
         self._accounts = _Table("Account", "Clockify_Client_Id__c")
+        self._tables = (self._users, self._users_by_email, self._opportunities, self._accounts)
         self._lock = threading.Lock()  # of the tables, never held during a call
         self._reading = threading.Lock()
         self._paused_until = 0.0
@@ -267,6 +272,10 @@ class Directory:
                         due[table] = key
                     if key is not None and table.ids(key):
                         break
+            if any(table.wants_all(now) for table in due):
+                # So that all of them are read anew in one call every five minutes at most.
+                along = (table for table in self._tables if table.goes_along(now))
+                due = dict.fromkeys(along, "") | due
         return due
 
     def _query(self, due: Mapping[_Table, str], until: float, notes: list[str]) -> None:
