@@ -215,12 +215,12 @@ check_rights() { # gcloud has no command for this question: it is the API's own
   fi
   body=$(printf '"%s",' "${RIGHTS[@]}")
   # The token goes through a file descriptor: a command line can be read by others.
-  answer=$(curl --silent --show-error --fail-with-body --max-time 30 \
+  answer=$(curl --silent --show-error --fail --max-time 30 \
     --config <(printf 'header = "Authorization: Bearer %s"\n' "$TOKEN") \
     --header 'Content-Type: application/json' --data "{\"permissions\":[${body%,}]}" \
     "https://cloudresourcemanager.googleapis.com/v1/projects/$PROJECT:testIamPermissions") ||
     die "cannot ask for your rights in project '$PROJECT'; if the API is off, run" \
-      "gcloud services enable cloudresourcemanager.googleapis.com  $answer"
+      "gcloud services enable cloudresourcemanager.googleapis.com --project=$PROJECT"
   for right in "${RIGHTS[@]}"; do
     [[ $answer == *"\"$right\""* ]] || missing+=("$right")
   done
@@ -237,7 +237,7 @@ value_of() { # KIND FILE QUESTION: print the checked value, or stop with what is
   local typed
   if [[ ! $2 ]]; then return; fi
   if [[ $2 != - ]]; then
-    [[ -f $2 && -r $2 ]] || die "cannot read the file '$2'."
+    [[ -r $2 && ! -d $2 ]] || die "cannot read the file '$2'."
     "$PYTHON" "$HERE/secret_values.py" "$1" <"$2"
   elif [[ -t 0 ]]; then
     IFS= read -rsp "$3: " typed || true
@@ -351,6 +351,11 @@ make_queue() {
   if ! there gcloud tasks queues describe "$QUEUE" --location="$REGION" \
     --format="value($QUEUE_KEYS,state)"; then
     change gcloud tasks queues create "$QUEUE" --location="$REGION" "${QUEUE_SETTINGS[@]}"
+    # For up to 3 days the name of a deleted queue is taken, and only a look tells.
+    # https://docs.cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues/delete
+    [[ $DRY_RUN ]] || there gcloud tasks queues describe "$QUEUE" --location="$REGION" ||
+      die "Google keeps the name of the deleted queue $QUEUE for 3 days: wait, or take another" \
+        "--service."
   else
     is=${FOUND//.0/}
     if [[ $is == "$QUEUE_IS"$'\t'* ]]; then
@@ -375,7 +380,8 @@ allow_build() { # Cloud Build's account may build: old projects have it so, new 
     --filter="bindings.members=$builder" --format='value(bindings.role)' --verbosity=error)
   grep -qxE 'roles/(editor|owner|run.builder|cloudbuild.builds.builder)' <<<"$roles" ||
     again gcloud projects add-iam-policy-binding "$PROJECT" --condition=None \
-      --role=roles/run.builder --member="$builder"
+      --role=roles/run.builder --member="$builder" ||
+    die "Cloud Build may not build in project '$PROJECT': have an owner run the command above."
 }
 
 function_environment() { # print its settings in gcloud's notation with ~~ between
@@ -554,7 +560,7 @@ delete_all() {
     gone 'artifacts packages' "$name" --repository=cloud-run-source-deploy --location="$REGION"
   done
   say "What stays: the APIs (free), Cloud Build's right to build, the uploaded sources in"
-  say "gs://run-sources-$PROJECT-$REGION. A deleted queue's name is free again after some days."
+  say "gs://run-sources-$PROJECT-$REGION. The queue's name is free again after 3 days."
 }
 
 gone() { # GROUP RESOURCE...: delete it, if it is there and this script made it

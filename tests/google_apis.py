@@ -104,6 +104,7 @@ class GoogleApis:
     secrets: dict[str, Json] = field(default_factory=dict)
     values: dict[str, list[bytes]] = field(default_factory=dict)
     queues: dict[str, Json] = field(default_factory=dict)
+    tombstones: set[str] = field(default_factory=set)  # names of queues deleted a moment ago
     policies: dict[str, Json] = field(default_factory=dict)
     services: dict[str, Json] = field(default_factory=dict)
     jobs: dict[str, Json] = field(default_factory=dict)
@@ -319,8 +320,10 @@ class GoogleApis:
             return {"tasks": []}
         if request.method == "POST" and path.endswith("/queues"):
             queue = {"state": "RUNNING", **request.body}
-            _new(request.body["name"].split("/")[-1], self.queues)
-            self.queues[request.body["name"].split("/")[-1]] = queue
+            name = request.body["name"].split("/")[-1]
+            _new(name, self.queues)
+            if name not in self.tombstones:
+                self.queues[name] = queue
             return queue
         name = path.split("/")[-1]
         if name not in self.queues:

@@ -470,12 +470,17 @@ def test_failures_half_way_are_made_good_by_the_same_command(empty: Desk, first:
         "--clockify-api-key-file",
         empty.key_file,
     )
-    for place in (r"POST iam\.\S+ \S+/serviceAccounts$", r"builds:submit"):
-        google.fail(place)
-        stopped = empty.deploy(*options)
-        assert stopped.code != 0, place
-        assert "the same command goes on" in stopped.err
-    google.failing = []
+    google.tombstones.add(f"{NAME}-retry")
+    stopped = empty.deploy(*options)
+    assert stopped.code == 1
+    assert "Google keeps the name of the deleted queue" in stopped.err
+    assert "the same command goes on" in stopped.err
+    google.tombstones.clear()
+    google.fail("builds:submit")
+    stopped = empty.deploy(*options)
+    assert stopped.code == 1
+    assert google.services == {}
+    google.failing.clear()
     stopped = empty.deploy(*options)
     assert (stopped.code, len(empty.clockify.hooks)) == (1, 3)
     assert len(google.values[f"{NAME}-signing-secrets"][-1].split()) == 3
