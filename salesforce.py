@@ -390,7 +390,7 @@ def give_way(
         body |= decision.shortened
         return []
     elif refusal.code in _LINK_CODES:
-        names = [name for name in present if name != "OwnerId"] or present
+        names = [name for name in present if name != "OwnerId" and body[name]] or ["OwnerId"]
     else:
         names = []
     names = [name for name in names if name in body]

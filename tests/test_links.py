@@ -589,8 +589,8 @@ def test_mark_is_the_whole_wish_or_is_not_written(wanted: Links, mark: str | Non
         (("MALFORMED_ID", ["WhatId"]), UNLINKED, NO_LINK),
         (("FIELD_INTEGRITY_EXCEPTION", ["WhatId"]), UNLINKED, NO_LINK),
         # Salesforce does not say which: the links, and only then the owner.
-        (("ENTITY_IS_DELETED",), OWNER, NO_LINK),
-        (("INSUFFICIENT_ACCESS_OR_READONLY",), OWNER, NO_LINK),
+        (("ENTITY_IS_DELETED",), UNLINKED, NO_LINK),
+        (("INSUFFICIENT_ACCESS_OR_READONLY",), UNLINKED, NO_LINK),
         # Somebody has chosen in Salesforce: the wish is the same.
         ((RULE, [LINKS, "OwnerId"]), RELATED, WISH),
         ((RULE, [LINKS, "WhatId"]), UNLINKED, WISH),
@@ -606,6 +606,14 @@ def test_refused_field_is_left_out_and_only_a_choice_stays_in_the_mark(
     assert {name: body[name] for name in FIRST if name in body} == left
     assert body.get(LINKS) == mark
     assert bool(told) is (left != FIRST)
+
+
+def test_owner_is_left_out_where_there_is_no_link_to_blame() -> None:
+    body = event_body(entry(), 1, Links({**OWNER, **NOTHING}))
+    give_way(body, SalesforceRefused("ENTITY_IS_DELETED"), entry())
+    assert {name for name in FIRST if name in body} == {"WhatId", "WhoId"}
+    with pytest.raises(SalesforceRefused):
+        give_way(body, SalesforceRefused("ENTITY_IS_DELETED"), entry())
 
 
 def test_rule_of_the_orgs_own_is_given_no_way_to() -> None:
