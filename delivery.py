@@ -73,7 +73,7 @@ class Delivery:
         if isinstance(decision, Ignore):
             return "ignored"
         if arrival.queued:
-            self._order.note(decision.entry_id, event_type, arrival.first_ms, _now_ms())
+            self._order.note_queued(decision.entry_id, event_type, arrival.first_ms, _now_ms())
         else:
             receipt = self._order.receive(
                 decision.entry_id, event_type, arrival.fingerprint, arrival.first_ms
@@ -114,13 +114,17 @@ class Delivery:
         entry_id, first_ms, deadline = decision.entry_id, arrival.first_ms, arrival.deadline
         if self._order.overtaken(entry_id, first_ms, delete=True):
             return "stale"
-        if arrival.queued:
-            return "deleted" if self._org.bury(entry_id, first_ms, deadline) else "stale"
-        found = self._org.delete(entry_id, deadline)
-        if not found and decision.finished and not arrival.again and self._leaves_tombstones:
-            # The message that should have made the Event may still be in the queue.
-            self._org.bury(entry_id, first_ms, deadline)
-        return "deleted"
+        if not arrival.queued:
+            try:
+                found = self._org.delete(entry_id, deadline, tries=1)
+            except SalesforceUnavailable:
+                pass  # It may have been carried out or not: what follows is right for either.
+            else:
+                # Not found: the message that should have made the Event may be in the queue.
+                late = decision.finished and self._leaves_tombstones and not arrival.again
+                if found or not late:
+                    return "deleted"
+        return "deleted" if self._org.bury(entry_id, first_ms, deadline) else "stale"
 
     def _upsert(self, arrival: Arrival, decision: Upsert) -> str | None:
         entry_id, first_ms, deadline = decision.entry_id, arrival.first_ms, arrival.deadline
@@ -128,7 +132,7 @@ class Delivery:
             # A try of its that seemed to fail may have been written after the delete.
             return self._take_back(arrival, entry_id) if arrival.queued else "stale"
         result = self._write(arrival, decision)
-        if arrival.queued and result != "stale":
+        if arrival.queued and result != "stale" and not self._order.knows_deletion(entry_id):
             deleted_ms = self._org.buried(entry_id, deadline)
             if deleted_ms is not None and deleted_ms > first_ms:
                 return self._take_back(arrival, entry_id)
@@ -160,12 +164,10 @@ class Delivery:
         arrival.doubtful = True
         asked_ms = _now_ms()
         entry = self._ask_clockify(arrival.entry, entry_id)
-        if entry is None:
-            truth: Decision = Delete(entry_id)
-            self._order.note(entry_id, "TIME_ENTRY_DELETED", asked_ms, asked_ms)
-        else:
+        truth: Decision = Delete(entry_id)
+        if entry is not None:
             truth = mapping.decide(None, entry, subject=self._subject)
-            self._order.note(entry_id, mapping.RESTORED, asked_ms, asked_ms)
+        self._order.note_truth(entry_id, asked_ms, gone=entry is None)
         if isinstance(truth, Ignore):
             return "ignored"
         settled = replace(arrival, event_type=None, decision=truth, first_ms=asked_ms, queued=False)

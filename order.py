@@ -87,10 +87,19 @@ class Order:
             _note(entry, event_type, now_ms)
             return Receipt(Verdict.NEWEST, now_ms)
 
-    def note(self, entry_id: str, event_type: str | None, first_ms: int, now_ms: int) -> None:
-        """Note what is known otherwise: from the retry queue, or from Clockify when asked."""
+    def note_queued(
+        self, entry_id: str, event_type: str | None, first_ms: int, now_ms: int
+    ) -> None:
+        """Note a message that comes out of the retry queue."""
         with self._lock:
             _note(self._entry(entry_id, now_ms), event_type, first_ms)
+
+    def note_truth(self, entry_id: str, now_ms: int, *, gone: bool) -> None:
+        """Note what Clockify said when it was asked: any message seen before is doubtful now."""
+        with self._lock:
+            entry = self._entry(entry_id, now_ms)
+            entry.newest = None
+            _note(entry, "TIME_ENTRY_DELETED" if gone else RESTORED, now_ms)
 
     def overtaken(self, entry_id: str, first_ms: int, *, delete: bool) -> bool:
         """Tell whether a newer message voids this one: a delete, or for a `delete` a write.
@@ -102,6 +111,12 @@ class Order:
             if entry is None:
                 return False
             return (entry.written_ms if delete else entry.deleted_ms) > first_ms
+
+    def knows_deletion(self, entry_id: str) -> bool:
+        """Tell whether a delete of the entry has come by here, so that `overtaken` knows of it."""
+        with self._lock:
+            entry = self._entries.get(entry_id)
+            return entry is not None and entry.deleted_ms > 0
 
     def restored_since(self, entry_id: str, deleted_ms: int) -> bool:
         """Tell whether a TIME_ENTRY_RESTORED has come after a deletion at `deleted_ms`."""

@@ -23,6 +23,7 @@ from requests.adapters import HTTPAdapter
 from simple_salesforce.api import Salesforce
 from simple_salesforce.exceptions import SalesforceAuthenticationFailed, SalesforceError
 from simple_salesforce.login import SalesforceLogin
+from urllib3.connection import HTTPConnection
 
 from mapping import EXTERNAL_ID, VERSION, Field, IntegrationError, Upsert
 
@@ -47,6 +48,8 @@ _PASSING = {
     "UNKNOWN_EXCEPTION",
     "INVALID_SESSION_ID",
 }
+# Another call has just made the Event, or deleted it: the same upsert again updates, or makes it.
+_PASSING_UPSERT = {"DUPLICATE_VALUE", "ENTITY_IS_DELETED"}
 _LINK_CODES = {
     "INVALID_CROSS_REFERENCE_KEY",
     "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY",
@@ -124,6 +127,11 @@ class Written:
 class _Adapter(HTTPAdapter):
     """No call without a time-out, also where simple-salesforce passes none."""
 
+    def proxy_manager_for(self, proxy: Any, **kwargs: Any) -> Any:
+        # Behind a proxy, urllib3 leaves TCP_NODELAY out, and each call would wait 40 ms for an ACK.
+        kwargs.setdefault("socket_options", HTTPConnection.default_socket_options)
+        return super().proxy_manager_for(proxy, **kwargs)
+
     def send(self, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
         if kwargs.get("timeout") is None:
             kwargs["timeout"] = (CONNECT_S, READ_S)
@@ -195,10 +203,10 @@ class Org:
         soql = f"SELECT {VERSION} FROM Event WHERE {EXTERNAL_ID} = {quoted(entry_id)}"
         return any((row[VERSION] or 0) > version for row in self.query(soql, deadline))
 
-    def delete(self, entry_id: str, deadline: float) -> bool:
+    def delete(self, entry_id: str, deadline: float, *, tries: int = TRIES) -> bool:
         """Delete an entry's Event; tell whether there was one. Raises as `upsert`."""
         try:
-            self.call("DELETE", EVENT + entry_id, deadline)
+            self.call("DELETE", EVENT + entry_id, deadline, tries=tries)
         except SalesforceRefused as refusal:
             if refusal.code not in ("NOT_FOUND", "ENTITY_IS_DELETED"):
                 raise
@@ -268,13 +276,15 @@ class Org:
         )
         return [_part(each) for each in answer["compositeResponse"]]
 
-    def call(self, method: str, path: str, deadline: float, **request: Any) -> Any:
+    def call(
+        self, method: str, path: str, deadline: float, *, tries: int = TRIES, **request: Any
+    ) -> Any:
         """Make one REST call, again where that may help: 3 tries until `deadline`.
 
         `path`: behind /services/data/vNN.0/. Returns the parsed answer, None if it is empty.
         Raises SalesforceUnavailable, SalesforceRefused.
         """
-        for attempt in range(1, TRIES + 1):
+        for attempt in range(1, tries + 1):
             client = None
             try:
                 client = self._signed_in(deadline)
@@ -290,14 +300,15 @@ class Org:
                     raise SalesforceRefused(_sign_in_code(code)) from None
                 failure = f"sign-in answered HTTP {code}"
             except SalesforceError as error:
-                refusal, failure = _meaning(error, last=attempt == TRIES)
+                last = attempt == tries or method != "PATCH"
+                refusal, failure = _meaning(error, last=last)
                 if refusal is not None:
                     raise refusal from None
                 if error.status == 401 and client is not None:
                     self._sign_out(client)
             except ValueError as error:
                 failure = f"an answer that is not JSON ({type(error).__name__})"
-            if attempt == TRIES or deadline - time.monotonic() < 0.5:
+            if attempt == tries or deadline - time.monotonic() < 0.5:
                 break
             time.sleep(0.1 * attempt)
         raise SalesforceUnavailable(f"Salesforce cannot take it now: {failure}")
@@ -482,8 +493,8 @@ def _sign_in_code(code: str) -> str:
 def _meaning(error: SalesforceError, *, last: bool) -> tuple[SalesforceRefused | None, str]:
     """Tell what only an admin can mend from what may pass (None), with its name for the log.
 
-    `last`: no further try follows. Raises SalesforceUnavailable where another try would only cost
-    a call.
+    `last`: no further try of an upsert follows. Raises SalesforceUnavailable where another try
+    would only cost a call.
     """
     content: Any = error.content
     first = content[0] if isinstance(content, list) and content else None
@@ -499,7 +510,7 @@ def _meaning(error: SalesforceError, *, last: bool) -> tuple[SalesforceRefused |
 def refusal_of(error: Mapping[str, Any], *, last: bool) -> SalesforceRefused | None:
     """One error of Salesforce's, read as JSON, as an exception; None where another try may help.
 
-    Of a call, or of one record of a collection. `last`: no further try follows.
+    Of a call, or of one record of a collection. `last`: no further try of an upsert follows.
     """
     code, message = (
         str(error.get("errorCode") or error.get("statusCode")),
@@ -508,8 +519,7 @@ def refusal_of(error: Mapping[str, Any], *, last: bool) -> SalesforceRefused | N
     if (
         code in _PASSING
         or "UNABLE_TO_LOCK_ROW" in message
-        # The Event has just been made by another call, so the next upsert is an update.
-        or (code == "DUPLICATE_VALUE" and not last)
+        or (code in _PASSING_UPSERT and not last)
     ):
         return None
     # Some errors name the field in their message only.

@@ -23,7 +23,7 @@ def main() -> int:
         world = World(Path(folder))
         settle(world)
         print("Starting the function under functions-framework")
-        function = Function(world, port=port_near(8080), CLOCKIFY_API_KEY=api_key(world))
+        function = Function(world, port=port_near(8080))
         try:
             show(world, function)
             while True:
@@ -45,7 +45,12 @@ def settle(world: World) -> None:
         Email="ada@acme.example",
         Clockify_User_Id__c="5a0ab5acb07987125438b60f",
     )
-    org.add("User", Name="Bo Nakamura", Email="bo@acme.example")
+    org.add(
+        "User",
+        Name="Bo Nakamura",
+        Email="bo@acme.example",
+        Clockify_User_Id__c="5a0ab5acb07987125438b610",
+    )
     account = org.add(
         "Account", Name="Northwind GmbH", Clockify_Client_Id__c="64c777ddd3fcab07cfbb210c"
     )
@@ -58,11 +63,6 @@ def settle(world: World) -> None:
     org.add(
         "Opportunity", record_id="006Kj00000A1b2cIAB", Name="Northwind renewal", AccountId=account
     )
-
-
-def api_key(world: World) -> str:
-    """The setting CLOCKIFY_API_KEY for this world."""
-    return world.environment()["SIGNING_SECRETS"].replace("signing-secrets", "clockify-api-key")
 
 
 def show(world: World, function: Function) -> None:
@@ -90,7 +90,7 @@ def show(world: World, function: Function) -> None:
         f"""
 Send more, for example the edit that follows; any file of tests/payloads will do:
   {curl} \\
-    -H 'Clockify-Webhook-Event-Type: TIME_ENTRY_UPDATED' \
+    -H 'Clockify-Webhook-Event-Type: TIME_ENTRY_UPDATED' \\
     --data-binary @tests/payloads/TIME_ENTRY_UPDATED.json
 
 See the calendar and the queue, and pull a plug:  http://127.0.0.1:{port}

@@ -98,16 +98,16 @@ def test_newer_message_voids_an_older_one(
 ) -> None:
     order = Order(can_ask=False)
     for kind, at_ms in known:
-        order.note("e", kind, at_ms, at_ms)
+        order.note_queued("e", kind, at_ms, at_ms)
     assert order.overtaken("e", first_ms, delete=False) is write_void
     assert order.overtaken("e", first_ms, delete=True) is delete_void
 
 
 def test_restored_entry_is_known_as_such() -> None:
     order = Order(can_ask=False)
-    order.note("e", DELETE, 10, 10)
+    order.note_queued("e", DELETE, 10, 10)
     assert not order.restored_since("e", 10)
-    order.note("e", RESTORE, 20, 20)
+    order.note_queued("e", RESTORE, 20, 20)
     assert order.restored_since("e", 10)
     assert not order.restored_since("unknown", 10)
 

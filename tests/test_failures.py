@@ -1,0 +1,384 @@
+"""Never lost, never twice, never stale: the retry queue, faults of every kind, and order."""
+
+import concurrent.futures
+import itertools
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from conftest import entry_id, payload
+from schedules import Schedule
+
+from sandbox.world import Function, World
+
+Entry = dict[str, Any]
+NAMES = {
+    "create": "TIMER_STOPPED",
+    "edit": "TIME_ENTRY_UPDATED",
+    "delete": "TIME_ENTRY_DELETED",
+    "restore": "TIME_ENTRY_RESTORED",
+}
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+
+
+def drain(world: World) -> None:
+    """Let the queue deliver all that it holds."""
+    world.tasks.paused = False
+    wait_until(lambda: not world.tasks.waiting)
+
+
+def result(response: Any) -> tuple[int, str]:
+    return response.status_code, response.json().get("result", "")
+
+
+# --- Salesforce cannot take it --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fault", "severity", "reason"),
+    [
+        ("outage", "WARNING", "no answer"),
+        ("reset", "WARNING", "no answer"),
+        ("lost", "WARNING", "no answer"),
+        ("error", "WARNING", "HTTP 503"),
+        ("html", "WARNING", "HTTP 502"),
+        ("lock", "WARNING", "UNABLE_TO_LOCK_ROW"),
+        ("expired", "WARNING", "INVALID_SESSION_ID"),
+        ("limit", "WARNING", "REQUEST_LIMIT_EXCEEDED"),
+        ("rule", "ERROR", "let it pass the integration user"),
+    ],
+)
+def test_fault_queues_the_message_and_it_arrives_by_itself(
+    function: Function, world: World, fault: str, severity: str, reason: str
+) -> None:
+    setattr(world.salesforce.faults, fault, 1)
+    world.tasks.first_wait = 0.5
+    response = function.post("TIMER_STOPPED", payload())
+    assert result(response) == (202, "queued")
+    line = next(line for line in function.log[::-1] if not line["queued"])
+    assert line["severity"] == severity
+    assert reason in line["reason"]
+    world.salesforce.faults.clear()
+    drain(world)
+    assert len(world.salesforce.events()) == 1
+    assert world.salesforce.event(entry_id())
+
+
+def test_passing_fault_is_overcome_without_the_queue(function: Function, world: World) -> None:
+    world.salesforce.faults.error = 0.5
+    world.salesforce.faults.chance.seed(3)
+    for number in range(10):
+        function.post("TIMER_STOPPED", payload(id=f"{entry_id()}{number}"))
+    assert len(world.salesforce.events()) + len(world.tasks.created) >= 10
+    assert len(world.tasks.created) < 5
+
+
+@pytest.mark.parametrize(
+    ("hidden", "advice"),
+    [
+        ("Event.Clockify_Time_Entry_Id__c", "sf project deploy start"),
+        ("Event.Clockify_Hours__c", "sf project deploy start"),
+    ],
+)
+def test_missing_field_queues_until_it_is_deployed(
+    function: Function, world: World, hidden: str, advice: str
+) -> None:
+    world.salesforce.hidden.add(hidden)
+    assert result(function.post("TIMER_STOPPED", payload())) == (202, "queued")
+    assert advice in function.log[-1]["reason"]
+    world.salesforce.hidden.clear()
+    drain(world)
+    assert world.salesforce.event(entry_id())
+
+
+def test_token_endpoint_down_queues(world: World, cold: Function) -> None:
+    world.salesforce.token_status = 503
+    assert result(cold.post("TIMER_STOPPED", payload())) == (202, "queued")
+    world.salesforce.token_status = None
+    drain(world)
+    assert world.salesforce.event(entry_id())
+
+
+@pytest.mark.parametrize("what", ["down", "paused"])
+def test_queue_down_too_is_503_and_never_a_false_2xx(
+    function: Function, world: World, what: str
+) -> None:
+    world.salesforce.faults.limit = 1
+    setattr(world.tasks, what, True)
+    response = function.post("TIMER_STOPPED", payload())
+    assert response.status_code == (503 if what == "down" else 202)
+    assert len(world.tasks.waiting) == (0 if what == "down" else 1)
+    if what == "down":
+        assert "result" not in response.json()
+        assert "roles/cloudtasks.enqueuer" in function.log[-1]["reason"]
+
+
+def test_no_queue_is_503(world: World) -> None:
+    function = Function(world, queue=False)
+    try:
+        world.salesforce.faults.limit = 1
+        assert function.post("TIMER_STOPPED", payload()).status_code == 503
+        assert "RETRY_QUEUE is not set" in function.log[-1]["reason"]
+        world.salesforce.faults.clear()
+        assert result(function.post("TIMER_STOPPED", payload())) == (200, "created")
+    finally:
+        function.stop()
+
+
+def test_split_in_part_queues_the_rest_only(function: Function, world: World) -> None:
+    parts = [payload("TIME_ENTRY_SPLIT", id=f"{entry_id()}{n}") for n in range(3)]
+    parts[1]["description"] = "left behind"
+    world.tasks.paused = True
+    world.salesforce.faults.limit = 0.5
+    world.salesforce.faults.chance.seed(1)
+    response = function.post("TIME_ENTRY_SPLIT", parts)
+    assert result(response) == (202, "queued")
+    waiting = sum(each["result"] == "queued" for each in response.json()["entries"])
+    assert 0 < waiting < 3
+    assert len(world.salesforce.events()) == 3 - waiting
+    world.salesforce.faults.clear()
+    drain(world)
+    assert len(world.salesforce.events()) == 3
+
+
+@pytest.mark.parametrize("char", ["x", "é", "🙂", "\n", "\\", "\u0001"])
+def test_message_too_large_for_a_task_waits_all_the_same(
+    function: Function, world: World, char: str
+) -> None:
+    entry = payload(
+        description="Plan: " + char * 100_000,
+        customFieldValues=[{"value": "v" * 1000}] * 300,
+        tags=[{"name": f"tag {n}"} for n in range(500)],
+    )
+    body = json.dumps(entry, ensure_ascii=False).encode()
+    assert len(body) > 300_000
+    assert result(function.post("TIMER_STOPPED", body)) == (200, "created")
+    direct = world.salesforce.event(entry_id())
+    world.salesforce.reset()
+    world.salesforce.faults.limit = 1
+    again = entry | {"id": f"{entry_id()}2"}
+    body = json.dumps(again, ensure_ascii=False).encode()
+    assert result(function.post("TIMER_STOPPED", body)) == (202, "queued")
+    world.salesforce.faults.clear()
+    drain(world)
+    queued = world.salesforce.event(f"{entry_id()}2")
+    assert direct is not None
+    assert queued is not None
+    for name in ("Subject", "Description", "StartDateTime", "EndDateTime", "Clockify_Tags__c"):
+        assert queued[name] == direct[name]
+
+
+# --- The marker of a queued request ---------------------------------------------------------------
+
+MARK = "Clockify-First-Received"
+
+
+def stored_version(world: World) -> int:
+    event = world.salesforce.event(entry_id())
+    assert event is not None
+    return int(event["Clockify_Version__c"])
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        "",
+        "soon",
+        "-5",
+        "1e3",
+        "0x10",
+        "9" * 400,
+        "future",
+        "8 days ago",
+        "0",
+        "١٢٣",
+    ],
+)
+def test_forged_first_receipt_is_treated_as_now(
+    function: Function, world: World, mark: str
+) -> None:
+    now = time.time_ns() // 1_000_000
+    value = {"future": str(now + 60_000), "8 days ago": str(now - 8 * 86_400_000)}.get(mark, mark)
+    headers: dict[str, Any] = {MARK: value.encode()}
+    response = function.post("TIMER_STOPPED", payload(), headers=headers)
+    assert result(response) == (200, "created")
+    assert now <= stored_version(world) <= time.time_ns() // 1_000_000
+
+
+def test_queued_request_needs_a_signature_like_any_other(function: Function, world: World) -> None:
+    headers = {MARK: str(time.time_ns() // 1_000_000), "X-CloudTasks-QueueName": "q"}
+    response = function.post("TIMER_STOPPED", payload(), signature="x" * 32, headers=headers)
+    assert response.status_code == 401
+
+
+def test_earlier_first_receipt_cannot_replace_a_newer_state(
+    function: Function, world: World
+) -> None:
+    assert result(function.post("TIMER_STOPPED", payload())) == (200, "created")
+    version = stored_version(world)
+    headers = {MARK: str(version - 1000)}
+    old = payload(description="older")
+    assert result(function.post("TIME_ENTRY_UPDATED", old, headers=headers)) == (200, "stale")
+    assert stored_version(world) == version
+
+
+def test_queued_request_that_fails_again_hears_503(function: Function, world: World) -> None:
+    world.salesforce.faults.limit = 1
+    headers = {MARK: str(time.time_ns() // 1_000_000)}
+    assert function.post("TIMER_STOPPED", payload(), headers=headers).status_code == 503
+    assert world.tasks.created == []
+
+
+# --- Order ----------------------------------------------------------------------------------------
+
+
+def states(name: str) -> dict[str, tuple[str, Entry]]:
+    """The four messages of one entry, each with a state of its own."""
+    return {kind: (NAMES[kind], payload(id=name, description=kind)) for kind in NAMES}
+
+
+def expected(kinds: tuple[str, ...]) -> str | None:
+    """The last state by first receipt; a deleted entry comes back only by being restored."""
+    state: str | None = None
+    gone = False
+    for kind in kinds:
+        if kind == "delete":
+            state, gone = None, True
+        elif kind == "restore" or not gone:
+            state, gone = kind, False
+    return state
+
+
+ORDERS = [
+    (kinds, delayed)
+    for size in (("create", "edit", "delete"), ("create", "edit", "delete", "restore"))
+    for kinds in itertools.permutations(size)
+    for delayed in kinds
+]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_every_order_with_any_one_message_late_ends_in_the_last_state(
+    world: World, cold: Function, restarted: bool
+) -> None:
+    world.tasks.paused = True
+    wanted: dict[str, tuple[str | None, str]] = {}
+    for number, (kinds, delayed) in enumerate(ORDERS):
+        name = f"{entry_id()}{number}"
+        wanted[name] = (expected(kinds), f"{' '.join(kinds)}, {delayed} late")
+        for kind in kinds:
+            world.salesforce.faults.limit = 1 if kind == delayed else 0
+            assert cold.post(*states(name)[kind]).ok
+    world.salesforce.faults.clear()
+    if restarted:  # nothing is remembered
+        cold.kill()
+        cold.start()
+    drain(world)
+    wrong = []
+    for name, (state, story) in wanted.items():
+        event = world.salesforce.event(name)
+        held = event and event["Description"].split("\n")[0]
+        if held != state:
+            wrong.append(f"{story}: {held} instead of {state}")
+    assert wrong == []
+
+
+@pytest.mark.parametrize("seed", [20261102, 7])
+def test_random_schedule_with_faults_ends_in_the_last_state_of_every_entry(
+    world: World, cold: Function, seed: int
+) -> None:
+    print(f"seed {seed}")
+    outcome = Schedule(world, [cold], seed).run(2000)
+    print(outcome)
+    assert outcome.sent >= 1800
+    assert outcome.wrong == []
+
+
+# --- The function dies, secrets change, load ------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+def test_function_dying_in_a_burst_loses_nothing_that_was_answered_2xx(
+    world: World, cold: Function, how: str
+) -> None:
+    world.salesforce.latency = 0.1
+    world.salesforce.faults.limit = 0.3
+    world.tasks.paused = True
+    taken: list[str] = []
+
+    def send(number: int) -> None:
+        name = f"{entry_id()}{number}"
+        try:
+            if cold.post("NEW_TIME_ENTRY", payload(id=name)).ok:
+                taken.append(name)
+        except OSError:  # nobody is there: Clockify would send it again
+            pass
+
+    with concurrent.futures.ThreadPoolExecutor(40) as pool:
+        sent = [pool.submit(send, number) for number in range(200)]
+        wait_until(lambda: len(taken) > 40)
+        getattr(cold, how)()
+        concurrent.futures.wait(sent)
+    assert 40 < len(taken) < 200
+    world.salesforce.faults.clear()
+    cold.start()
+    drain(world)
+    held = {event["Clockify_Time_Entry_Id__c"] for event in world.salesforce.events()}
+    assert set(taken) <= held
+
+
+def test_secrets_rotated_in_mid_stream_refuse_nothing(world: World, cold: Function) -> None:
+    old, new = world.signing_secret, "n" * 32
+    stop = False
+    refused = []
+
+    def stream(signatures: Iterator[str]) -> None:
+        for number, signature in enumerate(signatures):
+            if stop:
+                return
+            name = f"{entry_id()}{number}"
+            response = cold.post("NEW_TIME_ENTRY", payload(id=name), signature=signature)
+            if response.status_code not in (200, 202):
+                refused.append(response.status_code)
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        work = [pool.submit(stream, itertools.repeat(old)) for _ in range(4)]
+        time.sleep(0.5)
+        world.salesforce.faults.limit = 0.3
+        world.secrets["signing-secrets"].append(f"{old}\n{new}")
+        work += [pool.submit(stream, itertools.repeat(new)) for _ in range(4)]
+        time.sleep(1)
+        stop = True
+        concurrent.futures.wait(work)
+    assert refused == []
+    world.salesforce.faults.clear()
+    drain(world)
+    assert world.tasks.created
+    assert all(task.answers[-1] == 200 for task in world.tasks.created)
+
+
+def test_50_messages_a_second_for_a_minute(world: World, cold: Function) -> None:
+    world.salesforce.latency = 0.2
+    answers = []
+
+    def send(number: int) -> None:
+        response = cold.post("NEW_TIME_ENTRY", payload(id=f"{entry_id()}{number}"))
+        answers.append((response.status_code, response.elapsed.total_seconds()))
+
+    began = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(80) as pool:
+        for number in range(3000):
+            time.sleep(max(0.0, began + number / 50 - time.monotonic()))
+            pool.submit(send, number)
+    assert [status for status, _ in answers if status != 200] == []
+    assert len(answers) == len(world.salesforce.events()) == 3000
+    assert world.salesforce.sign_ins == 1
+    assert time.monotonic() - began < 65
