@@ -99,7 +99,7 @@ again() { # COMMAND...: change; what this run made a moment ago may not be known
   change "$@"
 }
 
-SCRATCH=$(mktemp -d) FOUND=''
+SCRATCH=$(mktemp -d)
 there() { # COMMAND...: run gcloud to read into FOUND; false when it says that nothing is there
   if FOUND=$("$@" 2>"$SCRATCH/complaint"); then return 0; fi
   # An API that is not enabled has nothing in it either.
@@ -610,7 +610,7 @@ if [[ $NIGHTLY ]]; then make_nightly_repair; fi
 if [[ $API_KEY ]]; then make_webhooks; fi
 
 if [[ $DRY_RUN ]]; then
-  say "Nothing was changed: $CHANGES commands would change something."
+  say "Nothing was changed. Commands that would change something: $CHANGES."
   exit 0
 fi
 if [[ ! $API_KEY$SIGNING_SECRETS ]] && ! has_value "$SIGNING_SECRETS_NAME"; then
