@@ -7,6 +7,7 @@ people do meanwhile, so there is none: the next report begins where the first pa
 https://docs.clockify.me/#tag/Time-Entry-Report/operation/generateDetailedReport
 """
 
+import functools
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -57,6 +58,7 @@ class History:
         self._clockify = clockify
         self._workspace = workspace
         self._users = list(users)
+        self._people: dict[str, Json] = {}  # user id -> name and e-mail address
         self._sizes = list(PAGE_SIZES)
 
     def windows(self, since: datetime, until: datetime) -> Iterator[Window]:
@@ -79,6 +81,7 @@ class History:
                     rows = self._pages(since, end)
             inside = [row for row in rows if since <= (start_of(row) or since) < end]
             entries = [entry_of(row, self._workspace) for row in inside]
+            self._people |= {str(entry["userId"]): entry["user"] for entry in entries}
             yield Window(since, end, entries, read_ms)
             if last is None:
                 longest = min(LONGEST, (end - since) * 2)
@@ -90,16 +93,16 @@ class History:
         return not self._page(since, until, 2).rows
 
     def _pages(self, since: datetime, until: datetime) -> list[Json]:
-        """All pages of a report that cannot be shorter, again if it has changed meanwhile."""
+        """All pages of a report that cannot be shorter, read until two readings agree."""
+        before: set[str] = set()
         for _ in range(READINGS):
             rows: dict[str, Json] = {}
-            number, page = 0, _Page([], None)
-            while number == 0 or (page.rows and len(rows) != page.total):
-                number += 1
-                page = self._page(since, until, number)
-                rows |= {_row_id(row): row for row in page.rows}
-            if page.total in (None, len(rows)):
+            number = 0
+            while page := self._page(since, until, number := number + 1).rows:
+                rows |= {_row_id(row): row for row in page}
+            if rows.keys() == before:
                 return list(rows.values())
+            before = set(rows)
         raise ClockifyError(
             f"Clockify's report of {since:%Y-%m-%dT%H:%M:%SZ} changes while it is read: run this"
             " again when fewer people work."
@@ -141,8 +144,34 @@ class History:
         return _Page(rows, count if isinstance(count, int) else None)
 
     def now(self, entry_id: str) -> Json | None:
-        """One entry as Clockify has it now, None where it is gone. Raises ClockifyError."""
-        return self._clockify.time_entry(self._workspace, entry_id)
+        """One entry as Clockify has it now, None where it is gone. Raises ClockifyError.
+
+        Other workspaces may write into the same org: gone is what is in none that the key sees.
+        """
+        entry = self._clockify.time_entry(self._workspace, entry_id)
+        for workspace in self._other_workspaces if entry is None else ():
+            try:
+                entry = entry or self._clockify.time_entry(workspace, entry_id)
+            except ClockifyError as error:
+                if error.status not in (400, 403):
+                    raise
+        if entry is not None and not entry.get("user"):
+            entry["user"] = self._person(str(entry.get("userId")))
+        return entry
+
+    def _person(self, user_id: str) -> Json | None:
+        """Who a user is, which an entry by itself need not tell as a webhook and a report do."""
+        if user_id not in self._people:
+            path = f"/workspaces/{quote(self._workspace, '')}/users"
+            for user in self._clockify.get_pages(path):
+                self._people.setdefault(str(user.get("id")), user)
+        return self._people.setdefault(user_id, {})
+
+    @functools.cached_property
+    def _other_workspaces(self) -> list[str]:
+        found = self._clockify.get("/workspaces")
+        ids = [str(each.get("id")) for each in found if isinstance(each, dict)]
+        return [each for each in ids if each != self._workspace]
 
 
 def entry_of(row: Json, workspace: str) -> Json:

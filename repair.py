@@ -42,6 +42,7 @@ CALL_S = 300.0
 PAUSES_S = (5, 15, 60, 120, 300)  # where Salesforce cannot answer
 RECORD_TRIES = 4
 CLOCKS_DIFFER = timedelta(minutes=5)  # between this machine and Salesforce
+REFUSALS_TOLD = 20  # those after them are in the file only
 SURPLUS_KEPT = 50_000  # so many are remembered; more are too many anyway
 
 COLLECTION = "composite/sobjects"
@@ -57,16 +58,16 @@ Json = dict[str, Any]
 
 def differences(event: Json, wanted: Mapping[str, Field]) -> list[str]:
     """The names of the fields in which an Event, as Salesforce returns it, is not as wanted."""
-    return [name for name, value in wanted.items() if not _is_same(event.get(name), value)]
+    return [name for name, value in wanted.items() if not _is_same(name, event.get(name), value)]
 
 
-def _is_same(stored: object, wanted: Field) -> bool:
+def _is_same(name: str, stored: object, wanted: Field) -> bool:
     """Compare with what Salesforce makes of a value: no text is null, ends are trimmed."""
     if isinstance(wanted, float):
         return isinstance(stored, int | float) and abs(stored - wanted) < 0.00005
     if isinstance(wanted, bool):
         return (stored or False) == wanted
-    if stored and wanted and re.match(r"\d{4}-\d\d-\d\dT", wanted):
+    if stored and wanted and name in ("StartDateTime", "EndDateTime"):
         have = datetime.fromisoformat(str(stored)).replace(microsecond=0)
         want = datetime.fromisoformat(wanted).replace(microsecond=0)
         # An org that keeps no seconds must not be written again each time; the hours field tells
@@ -299,7 +300,14 @@ class Repair:
             else:
                 self._create(upsert, asked_ms)
         self._flush()
-        self._delete({events[each]["Id"]: (each, gone[each]) for each in gone if each in events})
+        own = [event for event in events.values() if event["CreatedById"] == self._user_id]
+        self._delete(
+            {
+                event["Id"]: (event[EXTERNAL_ID], gone[event[EXTERNAL_ID]])
+                for event in own
+                if event[EXTERNAL_ID] in gone
+            }
+        )
 
     def _deleted_meanwhile(self) -> list[str]:
         """Entries whose deletion came by message while this run, from what it had read, wrote."""
@@ -478,9 +486,9 @@ class Repair:
 
     def _refuse(self, entry_id: str, reason: str) -> None:
         self.count["refused"] += 1
-        self._tell(f"{entry_id}: {reason}")
-        if self._apply:
-            self._refusals.add(entry_id, reason)
+        is_kept = self._apply and self._refusals.add(entry_id, reason)
+        if not is_kept or self.count["refused"] <= REFUSALS_TOLD:
+            self._tell(f"{entry_id}: {reason}")
 
 
 def _refusal(result: Json, *, last: bool) -> SalesforceRefused | None:
@@ -512,10 +520,14 @@ class Refusals:
             self._before = len(text.encode())
             self.waiting = {entry_id for line in text.splitlines() if (entry_id := _line_id(line))}
 
-    def add(self, entry_id: str, reason: str) -> None:
-        """Keep one entry for the next run."""
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"entry": entry_id, "reason": reason}) + "\n")
+    def add(self, entry_id: str, reason: str) -> bool:
+        """Keep one entry for the next run; False where the file cannot be written."""
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"entry": entry_id, "reason": reason}) + "\n")
+        except OSError:
+            return False
+        return True
 
     def finish(self) -> bool:
         """Take out the lines of earlier runs; tell whether any is left."""

@@ -93,6 +93,7 @@ class ClockifyApi:
     report_days: int = 31  # the longest report of the Free plan
     report_page: int = 1000  # the largest page of a report
     report_totals: bool = True
+    report_is_sorted: bool = True
     clock: Callable[[], float] = time.time
     faults: Faults = field(default_factory=Faults)
 
@@ -221,12 +222,12 @@ class ClockifyApi:
             if self._in_hour > faults.hourly:
                 left = max(1, round(self._hour_began + faults.hour_s - now + 0.5))
                 return _too_many({"Retry-After": str(left)} | retry)
-        if faults.too_many:
-            faults.too_many -= 1
-            return _too_many(retry)
         if faults.broken:
             faults.broken -= 1
             return faults.broken_status, {"message": "Something went wrong", "code": 500}, {}
+        if faults.too_many:
+            faults.too_many -= 1
+            return _too_many(retry)
         return None
 
     def _route(self, method: str, path: str, body: bytes) -> Answer:
@@ -307,6 +308,8 @@ class ClockifyApi:
         ]
         if body.get("sortOrder", "DESCENDING") == "DESCENDING":
             found.reverse()
+        if not self.report_is_sorted:
+            found.sort(key=lambda entry: hashlib.sha256(entry.id.encode()).digest())
         zone = ZoneInfo(body.get("timeZone") or self.time_zone)
         rows = [self._row(entry, zone) for entry in found[(page - 1) * size : page * size]]
         total = {"_id": "", "totalTime": 0, "entriesCount": len(found), "totalAmount": None}
