@@ -158,6 +158,7 @@ class Org:
         self._signing_in = threading.Lock()
         self._client: Salesforce | None = None
         self._calls = threading.local()
+        self._no_mark_until = 0.0
 
     @property
     def is_cold(self) -> bool:
@@ -177,6 +178,8 @@ class Org:
         SalesforceRefused.
         """
         body = event_body(decision, version, links)
+        if time.monotonic() < self._no_mark_until:
+            body.pop(LINKS, None)
         left_out: list[str] = []
         while True:
             try:
@@ -185,6 +188,9 @@ class Org:
                 if self._is_stale(refusal, decision.entry_id, version, deadline):
                     return Written("stale")
                 left_out += give_way(body, refusal, decision)
+                if LINKS in refusal.fields and refusal.code == "INVALID_FIELD":
+                    left_out.append(f"{LINKS}: left out for an hour: {refusal}")
+                    self._no_mark_until = time.monotonic() + 3600
                 continue
             created = isinstance(answer, dict) and answer.get("created") is True
             return Written("created" if created else "updated", tuple(left_out))

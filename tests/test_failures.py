@@ -99,6 +99,16 @@ def test_missing_field_queues_until_it_is_deployed(
     assert world.salesforce.event(entry_id())
 
 
+def test_missing_mark_field_costs_one_call_and_is_told_once(world: World, cold: Function) -> None:
+    world.salesforce.hidden.add("Event.Clockify_Links__c")
+    for number in range(5):
+        response = cold.post("TIMER_STOPPED", payload(id=f"{entry_id()}{number}"))
+        assert result(response) == (200, "created")
+    assert sum(method == "PATCH" for method, _ in world.salesforce.requests) == 6
+    assert [len(line.get("left_out", [])) for line in cold.log] == [1, 0, 0, 0, 0]
+    assert "sf project deploy start" in cold.log[0]["left_out"][0]
+
+
 def test_token_endpoint_down_queues(world: World, cold: Function) -> None:
     world.salesforce.token_status = 503
     assert result(cold.post("TIMER_STOPPED", payload())) == (202, "queued")
