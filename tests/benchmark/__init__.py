@@ -1,0 +1,1 @@
+"""Compare the function with the floor and with the recipe: `make benchmark`."""

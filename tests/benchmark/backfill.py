@@ -1,0 +1,240 @@
+"""Measure backfill.py: 100,000 entries of 200 users, imported, compared, repaired.
+
+Prints counts, calls, peak memory and the rate; the first import's also as a ratio to the plain
+floor, which posts the same batches with `requests` and nothing else. Ends with 1 where a count is
+not exact or a limit is exceeded. Run: python -m tests.benchmark.backfill
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from sandbox import salesforce
+from sandbox.clockify import WORKSPACE, ClockifyApi, Entry
+from sandbox.world import ROOT, World
+
+FIRST, DAYS = datetime(2026, 1, 1, tzinfo=UTC), 300
+MEMORY_MB = 200
+BATCH = 200
+EXTERNAL_ID = "Clockify_Time_Entry_Id__c"
+COLLECTION = f"composite/sobjects/Event/{EXTERNAL_ID}"
+
+FLOOR = """
+import sys, time, requests
+url, token, folder, number = sys.argv[1:]
+batches = [open(f"{folder}/{each}.json", "rb").read() for each in range(int(number))]
+session = requests.Session()
+session.headers.update({"Authorization": f"Bearer {token}", "Content-Type": "application/json"})
+began = time.perf_counter()
+for batch in batches:
+    answer = session.patch(url, data=batch, timeout=60)
+    assert answer.status_code == 200 and all(each["success"] for each in answer.json())
+print(time.perf_counter() - began)
+"""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One run: its summary's counts, seconds, peak memory and calls."""
+
+    code: int
+    counts: tuple[int, ...]  # created, updated, deleted, unchanged
+    seconds: float
+    peak_mb: float
+    reads: int
+    writes: int
+    clockify: int
+
+
+def fill(clockify: ClockifyApi, number: int, users: int) -> list[str]:
+    """Have people log entries over the period; return the ids."""
+    chance = random.Random(1)
+    people = [clockify.add_user(f"Person {each}") for each in range(users)]
+    clients = [clockify.add_client(f"Client {each}") for each in range(20)]
+    projects = [
+        clockify.add_project(f"Project {each}", chance.choice(clients)) for each in range(50)
+    ]
+    entries = []
+    for each in range(number):
+        start = FIRST + timedelta(seconds=chance.randrange(DAYS * 86_400))
+        entries.append(
+            Entry(
+                f"5a0ab5acb079{each:012x}",
+                people[each % users],
+                start,
+                start + timedelta(seconds=chance.randrange(300, 4 * 3600)),
+                f"Work on ticket {chance.randrange(10_000)}: review, tests and a longer note",
+                chance.choice(projects),
+                "Review",
+                ("on site",) if each % 3 else (),
+                each % 2 == 0,
+            )
+        )
+    clockify.import_entries(entries)
+    return [entry.id for entry in entries]
+
+
+def measure(world: World, folder: Path) -> Measured:
+    """Run backfill.py --apply over the period."""
+    org, clockify = world.salesforce, world.clockify
+    org.requests.clear()
+    clockify.requests.clear()
+    secret = world.environment()["SALESFORCE_CREDENTIALS"].rsplit("/", 1)[0] + "/clockify-api-key"
+    last = FIRST + timedelta(days=DAYS)
+    command = [
+        *(sys.executable, str(ROOT / "backfill.py"), "--workspace", WORKSPACE, "--apply"),
+        *("--from", f"{FIRST:%Y-%m-%d}", "--to", f"{last:%Y-%m-%d}"),
+    ]
+    began = time.perf_counter()
+    with (folder / "out").open("w+") as out, (folder / "err").open("w") as err:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=os.environ | world.environment() | {"CLOCKIFY_API_KEY": secret},
+            stdout=out,
+            stderr=err,
+        )
+        peak_kb = 0
+        while process.poll() is None:
+            # The kernel's own high-water mark; that of wait4() begins with this process's size.
+            with contextlib.suppress(OSError, ValueError, StopIteration):
+                status = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+                peak_kb = int(next(line for line in status if line[:6] == "VmHWM:").split()[1])
+            time.sleep(0.02)
+        seconds = time.perf_counter() - began
+        out.seek(0)
+        lines = [line.rsplit(None, 1) for line in out.read().splitlines()[1:5]]
+    writes = [path for method, path in org.requests if method in ("PATCH", "DELETE")]
+    return Measured(
+        process.returncode,
+        tuple(int(number.replace(",", "")) for _, number in lines),
+        seconds,
+        peak_kb / 1024,
+        len(org.requests) - len(writes),
+        len(writes),
+        len(clockify.requests),
+    )
+
+
+def floor(world: World, folder: Path) -> float:
+    """Seconds that posting the same records takes with `requests` alone, to an org as empty."""
+    org = world.salesforce
+    passing = ("Id", "IsDeleted", "IsArchived", "OwnerId", "attributes")
+    names = [name for name in salesforce._fields("Event") if name not in passing]
+    records = [
+        {"attributes": {"type": "Event"}}
+        | {name: event[name] for name in names if event.get(name) is not None}
+        for event in org.events()
+    ]
+    number = 0
+    for at in range(0, len(records), BATCH):
+        batch = {"allOrNone": False, "records": records[at : at + BATCH]}
+        (folder / f"{number}.json").write_text(json.dumps(batch))
+        number += 1
+    org.reset()
+    org._tokens.add("floor")
+    result = subprocess.run(
+        [
+            *(sys.executable, "-c", FLOOR),
+            f"https://{salesforce.HOST}/services/data/v65.0/{COLLECTION}",
+            *("floor", str(folder), str(number)),
+        ],
+        env=os.environ | world.environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return float(result.stdout)
+
+
+def drift(world: World, ids: list[str], share: int) -> tuple[int, ...]:
+    """Spoil `share` entries in each of four ways; return the counts that a repair must tell."""
+    org, clockify = world.salesforce, world.clockify
+    record = {event[EXTERNAL_ID]: event["Id"] for event in org.events()}
+    chosen = random.Random(2).sample(ids, 3 * share)
+    missing, changed, surplus = chosen[:share], chosen[share : 2 * share], chosen[2 * share :]
+    for entry_id in missing:
+        org.remove("Event", record[entry_id])
+    for place, entry_id in enumerate(changed):
+        if place % 2:
+            clockify.edit(entry_id, description="Changed in Clockify")
+        else:
+            org.change("Event", record[entry_id], Subject="Changed in Salesforce")
+    for entry_id in surplus:
+        clockify.delete(entry_id)
+    for each in range(share):
+        moment = f"{FIRST + timedelta(hours=each % (DAYS * 24)):%Y-%m-%dT%H:%M:%SZ}"
+        org.add(
+            "Event",
+            OwnerId=org.USER_ID,
+            Subject="By hand",
+            StartDateTime=moment,
+            EndDateTime=moment,
+        )
+    return share, share, share, len(ids) - 3 * share
+
+
+def main() -> int:
+    """Measure, print the table, and tell whether all is as promised."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--entries", type=int, default=100_000)
+    parser.add_argument("--users", type=int, default=200)
+    arguments = parser.parse_args()
+    number: int = arguments.entries
+    failures: list[str] = []
+
+    def check(holds: bool, what: str) -> None:
+        if not holds:
+            failures.append(what)
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        world = World(folder)
+        ids = fill(world.clockify, number, arguments.users)
+        print(f"{number:,} entries of {arguments.users} users in {DAYS} days, on loopback")
+        show = ("{:<16}" + "{:>11}" * 10).format
+        columns = "run,created,updated,deleted,unchanged,s,entries/s,SF writes,SF reads,Clockify"
+        print(show(*columns.split(","), "peak MB"))
+
+        def run(title: str, expected: tuple[int, ...]) -> Measured:
+            result = measure(world, folder)
+            rate = number / result.seconds
+            calls = (result.writes, result.reads, result.clockify, f"{result.peak_mb:.0f}")
+            print(show(title, *result.counts, f"{result.seconds:.1f}", f"{rate:,.0f}", *calls))
+            check(result.code == 0, f"{title}: exit code {result.code}")
+            check(result.counts == expected, f"{title}: {result.counts} and not {expected}")
+            check(result.writes <= -(-number // BATCH), f"{title}: {result.writes} writes")
+            check(result.peak_mb < MEMORY_MB, f"{title}: {result.peak_mb:.0f} MB")
+            return result
+
+        first = run("first import", (number, 0, 0, 0))
+        run("again", (0, 0, 0, number))
+        expected = drift(world, ids, number // 100)
+        run("1 % of drift", expected)
+        by_hand = sum(event["Subject"] == "By hand" for event in world.salesforce.events())
+        check(by_hand == number // 100, f"{by_hand} Events made by hand are left")
+        left = number - number // 100
+        run("again", (0, 0, 0, left))
+        for event in world.salesforce.events():
+            if event["Subject"] == "By hand":
+                world.salesforce.remove("Event", event["Id"])
+        plain = floor(world, folder) * number / left
+        print(f"plain floor, {-(-number // BATCH)} batches: {plain:.1f} s, {number / plain:,.0f}/s")
+        print(f"first import: {plain / first.seconds:.2f} of the plain floor's rate")
+        world.close()
+    for failure in failures:
+        print(f"FAILED {failure}")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""The three that are compared, as processes, and what the kernel knows of them."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandbox.world import Function, World
+
+HANDLERS = Path(__file__).parent / "handlers"
+NAMES = ("function", "floor", "recipe")
+THREADS = 80  # as deploy.sh sets it
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Of all processes of a contender, in MB, each page counted once."""
+
+    now: float
+    largest_process: float  # the most that one process has ever held
+
+
+class Contender:
+    """One of NAMES on a free port, behind gunicorn with as many threads as deployed."""
+
+    def __init__(self, name: str, world: World, port: int, *, with_secrets: bool = True) -> None:
+        """`port`: the stand-in's proxy. Without secrets, they are in the environment."""
+        proxy = f"http://127.0.0.1:{port}"
+        settings = {
+            "HTTPS_PROXY": proxy,
+            "https_proxy": proxy,
+            "grpc_proxy": f"http://127.0.0.1:{world.internet.proxy_port}",
+            "RECORD": json.dumps(RECORD),
+        }
+        if name != "function":
+            settings["FUNCTION_SOURCE"] = str(HANDLERS / f"{name}.py")
+        if not with_secrets:
+            settings["CREDENTIALS"] = world.secrets["salesforce"][0]
+            settings["SIGNING_SECRET"] = world.signing_secret
+            if name == "function":
+                settings["FUNCTION_SOURCE"] = str(HANDLERS / "no_secrets.py")
+        self.name = name
+        self.function = Function(world, queue=False, threads=THREADS, **settings)
+        self.port = int(self.function.url.rsplit(":", 1)[1])
+        self.signature = world.signing_secret
+
+    def cpu_s(self) -> float:
+        """User and system time of its processes so far, in seconds."""
+        return sum(cpu_s(pid) for pid in self._pids())
+
+    def memory(self) -> Memory:
+        """What it holds."""
+        shares, peaks = 0, 0
+        for pid in self._pids():
+            shares += _kilobytes(Path(f"/proc/{pid}/smaps_rollup"), "Pss:")
+            peaks = max(peaks, _kilobytes(Path(f"/proc/{pid}/status"), "VmHWM:"))
+        return Memory(shares / 1024, peaks / 1024)
+
+    def _pids(self) -> Iterator[int]:
+        """functions-framework's process and its worker."""
+        pid = self.function.pid
+        yield pid
+        yield from map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+
+
+# What the function writes for the sample message, so that the floor posts as much.
+RECORD = {
+    "Subject": "Clockify",
+    "StartDateTime": "",
+    "EndDateTime": "",
+    "Description": "Review of the checkout flow\nProject: Website relaunch (Northwind GmbH)\n"
+    "Task: Review\nTags: on site\nLogged by: Ada Lindqvist",
+    "ShowAs": "Busy",
+    "Clockify_Hours__c": 1.5917,
+    "Clockify_Project__c": "Website relaunch",
+    "Clockify_Client__c": "Northwind GmbH",
+    "Clockify_Task__c": "Review",
+    "Clockify_Tags__c": "on site",
+    "Clockify_Billable__c": True,
+    "Clockify_Version__c": 1793610330000,
+    "OwnerId": "005Kj00000A1b2cIAB",
+    "WhatId": "006Kj00000A1b2cIAB",
+    "WhoId": None,
+    "Clockify_Links__c": "005Kj00000A1b2cIAB 006Kj00000A1b2cIAB ------------------",
+}
+
+
+def cpu_s(pid: int) -> float:
+    """User and system time of one process so far, in seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / TICK
+
+
+def _kilobytes(file: Path, label: str) -> int:
+    line = next(line for line in file.read_text().splitlines() if line.startswith(label))
+    return int(line.split()[1])

@@ -1,0 +1,55 @@
+"""The recipe as it is written: compare the header, create an Event, nothing else.
+
+simple-salesforce as its documentation shows it: https://simple-salesforce.readthedocs.io
+"""
+
+import functools
+import json
+import os
+
+import flask
+from behind_proxy import send_at_once
+from simple_salesforce import Salesforce
+
+send_at_once()
+
+
+def clockify_webhook(request: flask.Request) -> tuple[str, int]:
+    """Create an Event of a time entry."""
+    if request.headers.get("Clockify-Signature") != signing_secret():
+        return "Bad Signature", 401
+    entry = request.get_json()
+    salesforce().Event.create(
+        {
+            "Subject": "Clockify",
+            "StartDateTime": entry["timeInterval"]["start"],
+            "EndDateTime": entry["timeInterval"]["end"],
+        }
+    )
+    return "OK", 200
+
+
+@functools.cache
+def signing_secret() -> str:
+    """The webhook's secret."""
+    return os.environ.get("SIGNING_SECRET") or secret("SIGNING_SECRETS")
+
+
+@functools.cache
+def salesforce() -> Salesforce:
+    """The client, signed in."""
+    credentials = os.environ.get("CREDENTIALS") or secret("SALESFORCE_CREDENTIALS")
+    return Salesforce(**json.loads(credentials))
+
+
+def secret(setting: str) -> str:
+    """Read a secret with Google's client; without one, nothing of Google's is loaded."""
+    from google.cloud import secretmanager
+
+    client = secretmanager.SecretManagerServiceClient()
+    name = f"{os.environ[setting]}/versions/latest"
+    return client.access_secret_version(name=name).payload.data.decode()
+
+
+if not os.environ.get("CREDENTIALS"):
+    from google.cloud import secretmanager  # noqa: F401  loaded at the start, as main.py does
