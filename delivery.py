@@ -132,15 +132,17 @@ class Delivery:
             # A try of its that seemed to fail may have been written after the delete.
             return self._take_back(arrival, entry_id) if arrival.queued else "stale"
         result = self._write(arrival, decision)
-        if arrival.queued and result != "stale" and not self._order.knows_deletion(entry_id):
-            deleted_ms = self._org.buried(entry_id, deadline)
-            if deleted_ms is not None and deleted_ms > first_ms:
-                return self._take_back(arrival, entry_id)
-        elif arrival.event_type == mapping.UPDATED and result == "created":
-            deleted_ms = self._org.buried(entry_id, deadline)
-            if deleted_ms is not None and not self._order.restored_since(entry_id, deleted_ms):
-                return None
-        return result
+        late = arrival.queued and result != "stale"
+        revived = arrival.event_type == mapping.UPDATED and result == "created"
+        if not (late or revived) or self._order.knows_deletion(entry_id):
+            return result
+        # This instance has not heard of a deletion; another one, or one before it, may have.
+        deleted_ms = self._org.buried(entry_id, deadline)
+        if deleted_ms is None:
+            return result
+        if result == "created" and arrival.event_type != mapping.RESTORED:
+            return result if self._order.restored_since(entry_id, deleted_ms) else None
+        return self._take_back(arrival, entry_id) if deleted_ms > first_ms else result
 
     def _take_back(self, arrival: Arrival, entry_id: str) -> str:
         """Delete the Event of an entry that was deleted, unless it has been restored since."""

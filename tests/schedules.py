@@ -96,6 +96,7 @@ class Outcome:
     queued: int = 0
     seconds: float = 0.0
     salesforce_calls: int = 0
+    stories: list[str] = field(default_factory=list)  # of the first wrong entries, from the log
     slowest_s: float = 0.0
 
     def __str__(self) -> str:
@@ -202,6 +203,7 @@ class Schedule:
         for one in histories:
             held = events.pop(one.entry_id, [])
             kinds = " ".join(event_type for event_type, _ in one.messages)
+            count = len(self._outcome.wrong)
             if len(held) > 1:
                 self._outcome.wrong.append(f"twice: {kinds}")
             elif one.last is None and held:
@@ -212,7 +214,17 @@ class Schedule:
                 self._outcome.wrong.append(
                     f"stale: {kinds} ({_state(held[0])} instead of {one.last['description']})"
                 )
+            if count < len(self._outcome.wrong) <= 3:
+                self._outcome.stories += [f"{kinds}:", *self._log_of(one.entry_id)]
         self._outcome.wrong += [f"nobody's: {entry_id}" for entry_id in events]
+
+    def _log_of(self, entry_id: str) -> list[str]:
+        return [
+            line
+            for function in self._functions
+            for line in function.raw_log.splitlines()
+            if entry_id in line
+        ]
 
 
 def _state(event: dict[str, Any]) -> str:
@@ -237,7 +249,7 @@ def main() -> int:
                 function.stop()
             world.close()
     print(outcome)
-    for line in outcome.wrong[:20]:
+    for line in [*outcome.wrong[:20], *outcome.stories]:
         print(" ", line)
     return 1 if outcome.wrong else 0
 

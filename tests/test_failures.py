@@ -301,13 +301,41 @@ def test_every_order_with_any_one_message_late_ends_in_the_last_state(
     assert wrong == []
 
 
+@pytest.mark.parametrize("queued", [False, True])
+def test_edit_of_a_deleted_entry_is_stale_after_a_restart_too(
+    world: World, cold: Function, queued: bool
+) -> None:
+    assert result(cold.post("TIMER_STOPPED", payload())) == (200, "created")
+    assert result(cold.post("TIME_ENTRY_DELETED", payload())) == (200, "deleted")
+    cold.kill()
+    cold.start()
+    world.salesforce.faults.limit = 1 if queued else 0
+    response = cold.post("TIME_ENTRY_UPDATED", payload(description="repeated"))
+    assert result(response) == ((202, "queued") if queued else (200, "stale"))
+    world.salesforce.faults.clear()
+    drain(world)
+    assert world.salesforce.events() == []
+    assert result(cold.post("TIME_ENTRY_RESTORED", payload())) == (200, "created")
+
+
+def test_edit_brings_back_an_event_that_a_person_deleted_in_salesforce(
+    function: Function, world: World
+) -> None:
+    function.post("TIMER_STOPPED", payload())
+    event = world.salesforce.event(entry_id())
+    assert event is not None
+    world.salesforce.remove("Event", event["Id"])
+    edited = payload(description="edited")
+    assert result(function.post("TIME_ENTRY_UPDATED", edited)) == (200, "created")
+
+
 @pytest.mark.parametrize("seed", [20261102, 7])
 def test_random_schedule_with_faults_ends_in_the_last_state_of_every_entry(
     world: World, cold: Function, seed: int
 ) -> None:
     print(f"seed {seed}")
     outcome = Schedule(world, [cold], seed).run(2000)
-    print(outcome)
+    print(outcome, *outcome.stories, sep="\n")
     assert outcome.sent >= 1800
     assert outcome.wrong == []
 
