@@ -37,6 +37,7 @@ TOMBSTONE = "Deleted in Clockify"
 LINK_FIELDS = ("OwnerId", "WhatId", "WhoId")
 LINKS = "Clockify_Links__c"
 _NO_ID = 18 * "-"
+_LOGIN = "https://login.salesforce.com"
 RULE = "FIELD_CUSTOM_VALIDATION_EXCEPTION"
 
 # https://developer.salesforce.com/docs/atlas.en-us.api.meta/api/sforce_api_calls_concepts_core_data_objects.htm
@@ -155,6 +156,11 @@ class Org:
         # Salesforce's API sends no redirect; one would carry the session to another host.
         self._session.max_redirects = 0
         self._session.mount("https://", _Adapter(pool_maxsize=POOL))
+        # Left to itself, requests looks through the environment and for a .netrc at every call,
+        # which takes a seventh of a message's time.
+        found = self._session.merge_environment_settings(_LOGIN, {}, None, None, None)
+        self._session.proxies, self._session.verify = found["proxies"], found["verify"]
+        self._session.trust_env = False
         self._signing_in = threading.Lock()
         self._client: Salesforce | None = None
         self._calls = threading.local()
