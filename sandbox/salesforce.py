@@ -159,6 +159,7 @@ class SalesforceOrg:
         """Forget all records, faults and counts."""
         self.records: dict[str, dict[str, Json]] = {name: {} for name in PREFIXES}
         self._holders: dict[tuple[str, str], dict[str, list[str]]] = {}  # also the deleted ones
+        self._events_of_day: dict[str, set[str]] = {}  # day -> Events that began then, or once did
         self._cursors: dict[str, tuple[list[Json], str]] = {}
         self._number = 0
         self._tokens: set[str] = set()
@@ -488,6 +489,16 @@ class SalesforceOrg:
             if self.fields[query.object].get(name, _Field("")).unique:
                 holders = self._holders.get((query.object, name), {})
                 return [records[each] for value in values for each in holders.get(value, [])]
+        days = {
+            sign: f"{moment.astimezone(UTC):%Y-%m-%d}"
+            for name, sign, moment in query.bounds
+            if name == "StartDateTime"
+        }
+        if ">=" in days and "<" in days:
+            began = [
+                ids for day, ids in self._events_of_day.items() if days[">="] <= day <= days["<"]
+            ]
+            return [records[each] for each in sorted(set().union(*began)) if each in records]
         return list(records.values())
 
     def _page(self, rows: list[Json], verb: str, total: int | None = None) -> Json:
@@ -612,6 +623,9 @@ class SalesforceOrg:
         for each, kind in self.fields[name].items():
             if kind.unique and record.get(each) is not None:
                 self._claim(name, each, record)
+        if name == "Event":
+            day = str(record["StartDateTime"])[:10]
+            self._events_of_day.setdefault(day, set()).add(record["Id"])
         record["LastModifiedById"] = user or self.USER_ID
         record["LastModifiedDate"] = record["SystemModstamp"] = self._now()
 

@@ -25,7 +25,8 @@ class Malformed(Exception):
 class Query:
     """A parsed query.
 
-    `names`: every field that it mentions; `equal`: fields that must have one of some texts.
+    `names`: every field that it mentions; `equal`: fields that must have one of some texts;
+    `bounds`: times that a field must not lie before or behind.
     """
 
     fields: list[str]
@@ -33,6 +34,7 @@ class Query:
     where: Callable[[Record], bool]
     names: list[str]
     equal: list[tuple[str, list[str]]]
+    bounds: list[tuple[str, str, datetime]]
     order: list[tuple[str, bool]]
     limit: int | None
 
@@ -47,6 +49,7 @@ class _Parser:
         self._tokens: list[str] = []
         self._names: list[str] = []
         self._equal: list[tuple[str, list[str]]] = []
+        self._bounds: list[tuple[str, str, datetime]] = []
         place = 0
         text = text.rstrip()
         while place < len(text):
@@ -80,7 +83,7 @@ class _Parser:
         limit = int(self._next()) if self._take("LIMIT") else None
         if self._tokens:
             raise Malformed(f"unexpected token: {self._tokens[0]!r}")
-        return Query(fields, name, where, self._names, self._equal, order, limit)
+        return Query(fields, name, where, self._names, self._equal, self._bounds, order, limit)
 
     def _either(self) -> Callable[[Record], bool]:
         terms = [self._both()]
@@ -88,6 +91,7 @@ class _Parser:
             terms.append(self._both())
         if len(terms) > 1:
             self._equal.clear()
+            self._bounds.clear()
         return terms[0] if len(terms) == 1 else lambda record: any(term(record) for term in terms)
 
     def _both(self) -> Callable[[Record], bool]:
@@ -100,6 +104,7 @@ class _Parser:
         if self._take("NOT"):
             inner = self._one()
             self._equal.clear()
+            self._bounds.clear()
             return lambda record: not inner(record)
         if self._take("("):
             inner = self._either()
@@ -122,6 +127,8 @@ class _Parser:
         literal = self._literal()
         if operator == "=" and isinstance(literal, str):
             self._equal.append((name, [literal]))
+        if isinstance(literal, datetime):
+            self._bounds.append((name, operator, literal))
         return _comparison(name, operator, literal)
 
     def _literal(self) -> object:
