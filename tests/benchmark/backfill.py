@@ -140,7 +140,9 @@ def floor(world: World, folder: Path) -> float:
         batch = {"allOrNone": False, "records": records[at : at + BATCH]}
         (folder / f"{number}.json").write_text(json.dumps(batch))
         number += 1
+    latency = org.latency
     org.reset()
+    org.latency = latency
     org._tokens.add("floor")
     result = subprocess.run(
         [
@@ -188,6 +190,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--entries", type=int, default=100_000)
     parser.add_argument("--users", type=int, default=200)
+    parser.add_argument("--latency", type=float, default=0.0, help="seconds that a write takes")
     arguments = parser.parse_args()
     number: int = arguments.entries
     failures: list[str] = []
@@ -199,6 +202,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         world = World(folder)
+        world.salesforce.latency = arguments.latency
         ids = fill(world.clockify, number, arguments.users)
         print(f"{number:,} entries of {arguments.users} users in {DAYS} days, on loopback")
         show = ("{:<16}" + "{:>11}" * 10).format
