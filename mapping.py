@@ -168,7 +168,7 @@ def essential(entry: Json) -> Json:
     plain = ("id", "workspaceId", "billable", "type")
     kept: dict[str, Json] = {key: entry[key] for key in plain if key in entry}
     if isinstance(interval, dict):
-        kept["timeInterval"] = {key: interval.get(key) for key in ("start", "end")}
+        kept["timeInterval"] = {key: interval[key] for key in ("start", "end") if key in interval}
     elif "timeInterval" in entry:
         kept["timeInterval"] = None
     return kept | {
