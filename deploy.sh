@@ -249,8 +249,15 @@ value_of() { # KIND FILE QUESTION: print the checked value, or stop with what is
   fi
 }
 
-has_value() { # SECRET: true when it has a version to read
-  there gcloud secrets versions describe latest --secret="$1"
+look_for_secrets() { # what secrets are there, before this run makes any
+  there gcloud secrets list --format='value(name.basename())' || FOUND=''
+  SECRETS=$FOUND
+}
+
+is_secret() { grep -qxF "$1" <<<"$SECRETS"; }
+
+has_value() { # SECRET: true when it had a version to read
+  is_secret "$1" && there gcloud secrets versions describe latest --secret="$1"
 }
 
 read_values() { # what is given, before anything is asked of Google
@@ -323,7 +330,7 @@ bind() { # ROLE GROUP RESOURCE...: give the function's account the role on that 
 }
 
 make_secret() { # NAME VALUE: the secret, a new version if a value is given and differs, the right
-  if there gcloud secrets describe "$1"; then
+  if is_secret "$1"; then
     say "secret $1: is there"
   else
     change gcloud secrets create "$1" --replication-policy=automatic --labels="$MADE_BY"
@@ -589,8 +596,9 @@ if [[ $DELETE ]]; then
   exit 0
 fi
 check_rights
+look_for_secrets
 # What was chosen in an earlier run stays chosen.
-if there gcloud secrets describe "$API_KEY_NAME"; then KEEP_API_KEY=1; fi
+if is_secret "$API_KEY_NAME"; then KEEP_API_KEY=1; fi
 if there gcloud run jobs describe "$REPAIR_JOB" --region="$REGION" \
   --format='value(metadata.labels.workspace)' && [[ $FOUND ]]; then
   NIGHTLY=1 WORKSPACE=${WORKSPACE:-$FOUND}

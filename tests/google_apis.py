@@ -285,6 +285,8 @@ class GoogleApis:
             }
             self.values[name] = []
             return self.secrets[name]
+        if path.endswith("/secrets"):
+            return {"secrets": list(self.secrets.values())}
         name, _, rest = path.split("/secrets/")[1].partition("/")
         name, _, verb = name.partition(":")
         if name not in self.secrets:

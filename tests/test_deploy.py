@@ -513,30 +513,32 @@ def test_dry_run_prints_the_commands_of_the_first_run(empty: Desk, first: Run) -
 # --- Clockify's webhooks --------------------------------------------------------------------------
 
 
-def test_plans_limit_is_told_and_old_secrets_stay(deployed: Desk) -> None:
-    """Three webhooks fit; what waits in the queue still carries the old signing secrets."""
-    old = deployed.google.values[f"{NAME}-signing-secrets"][-1].decode().split()
-    deployed.clockify.hooks, deployed.clockify.limit = [], 3
-    result = deployed.deploy("--clockify-api-key-file", deployed.key_file)
-    assert result.code == 0, result.err
-    assert "plan's limit. Without: TIME_ENTRY_DELETED" in result.err
-    new = [hook["authToken"] for hook in deployed.clockify.hooks]
-    assert len(new) == 3
-    assert deployed.google.values[f"{NAME}-signing-secrets"][-1].decode().split() == new + old
-
-
-def test_no_key_says_what_to_click_and_takes_the_secrets_from_a_file(deployed: Desk) -> None:
-    """By hand: the URL and the events are told, then one file with the secrets is all."""
+def test_no_key_says_what_to_click(deployed: Desk) -> None:
+    """By hand: the URL, the events, and how to hand in their signing secrets."""
     deployed.google.values[f"{NAME}-signing-secrets"] = []
     told = deployed.deploy()
     assert (told.code, told.writes) == (0, []), told.err
     assert f"with this URL:\n  {URL}" in told.out
     assert "Timer stopped" in told.out
+    assert "./deploy.sh --signing-secrets-file FILE" in told.out
+
+
+def test_plans_limit_is_told_and_secrets_from_a_file_stay(deployed: Desk) -> None:
+    """Three webhooks fit; the secrets from the file are stored, then those of the webhooks too."""
+    deployed.clockify.hooks, deployed.clockify.limit = [], 3
     secrets = deployed.write("secrets", f"{'a' * 32}\r\n{'b' * 32}\r\n")
-    stored = deployed.deploy("--signing-secrets-file", secrets)
-    assert stored.code == 0, stored.err
-    assert [request.path.split(":")[-1] for request in stored.writes] == ["addVersion"]
-    assert deployed.google.values[f"{NAME}-signing-secrets"] == [f"{'a' * 32}\n{'b' * 32}".encode()]
+    result = deployed.deploy(
+        *("--signing-secrets-file", secrets, "--clockify-api-key-file", deployed.key_file)
+    )
+    assert result.code == 0, result.err
+    assert [request.path.split(":")[-1] for request in result.writes] == ["addVersion"] * 2
+    assert "plan's limit. Without: TIME_ENTRY_DELETED" in result.err
+    new = [hook["authToken"] for hook in deployed.clockify.hooks]
+    assert len(new) == 3
+    stored = [
+        version.decode().split() for version in deployed.google.values[f"{NAME}-signing-secrets"]
+    ]
+    assert stored[1:] == [["a" * 32, "b" * 32], [*new, "a" * 32, "b" * 32]]
 
 
 # --- The nightly repair ---------------------------------------------------------------------------
