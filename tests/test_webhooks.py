@@ -18,7 +18,7 @@ HERE = Path(__file__).resolve().parent.parent
 URL = "https://clockify-salesforce-123456789012.europe-west1.run.app"
 
 
-@pytest.fixture()
+@pytest.fixture
 def internet() -> Iterator[GoogleApis]:
     """Yield the proxy that plays the internet."""
     world = GoogleApis()
