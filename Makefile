@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run test check benchmark clean
+.PHONY: help run test check soak benchmark clean
 
 help: ## Say what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -20,6 +20,9 @@ check: $(VENV)/.installed ## Types and style only
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy .
 	$(BIN)/shellcheck deploy.sh
+
+soak: $(VENV)/.installed ## 20,000 random messages with faults; prints what was lost, twice or stale
+	$(BIN)/python -m tests.schedules
 
 benchmark: $(VENV)/.installed ## Compare with the floor and with the recipe; about 10 minutes
 	$(BIN)/python -m tests.benchmark
