@@ -94,7 +94,10 @@ def read_arguments() -> argparse.Namespace:
 
 
 def _day(text: str) -> datetime:
-    day = date.fromisoformat(text)
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a day like 2026-01-31") from None
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 

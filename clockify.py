@@ -18,6 +18,7 @@ from mapping import IntegrationError
 REGIONS = ("", "euc1", "use2", "euw2", "apse2")
 TIMEOUT = (3.0, 10.0)  # seconds to connect, seconds to wait for the answer
 PAGE_SIZE = 200
+CLOCK_TOLERANCE_S = 3.0  # Clockify tells whole seconds
 
 Json = dict[str, Any]
 
@@ -75,6 +76,7 @@ class Clockify:
         self._timeout = timeout
         self._session = requests.Session()
         self._session.headers["X-Api-Key"] = api_key
+        self.clock_ahead_s = 0.0  # of this machine's clock, as of the last answer
 
     def time_entry(self, workspace: str, entry: str) -> Json | None:
         """Return one time entry with its project, task and tags, None when it is gone.
@@ -184,6 +186,7 @@ class Clockify:
                     f" ({type(error).__name__}): check the network and status.clockify.me."
                 )
             else:
+                self.clock_ahead_s = _clock_ahead(response)
                 if 200 <= response.status_code < 300 and (method == "DELETE" or _is_json(response)):
                     return response
                 failure = _refusal(response, url)
@@ -207,6 +210,19 @@ def _is_json(response: requests.Response) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _clock_ahead(response: requests.Response) -> float:
+    """Seconds by which this machine's clock is ahead of Clockify's; 0.0 for less than a few.
+
+    https://www.rfc-editor.org/rfc/rfc9110#name-date
+    """
+    try:
+        theirs = email.utils.parsedate_to_datetime(response.headers.get("Date", "")).timestamp()
+    except (TypeError, ValueError):
+        return 0.0
+    ahead = time.time() - theirs
+    return ahead if abs(ahead) > CLOCK_TOLERANCE_S else 0.0
 
 
 def _retry_after(response: requests.Response, *, default: float) -> float:

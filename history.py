@@ -66,8 +66,9 @@ class History:
         longest = LONGEST
         while since < until:
             end = min(since + longest, until)
-            read_ms = time.time_ns() // 1_000_000
+            began = time.monotonic()
             page = self._page(since, end, 1)
+            read_ms = self.clock_ms() - round((time.monotonic() - began) * 1000)
             rows, last = page.rows, page.last_start
             longest = LONGEST
             if not self._is_whole(page, since, end):
@@ -142,6 +143,14 @@ class History:
         first = totals[0] if isinstance(totals, list) and totals else None
         count = first.get("entriesCount") if isinstance(first, dict) else None
         return _Page(rows, count if isinstance(count, int) else None)
+
+    def clock_ms(self) -> int:
+        """The time in milliseconds since 1970, right also where this machine's clock is wrong.
+
+        It becomes the version of Events, next to those of the function's messages: a clock that is
+        ahead would make Salesforce refuse the messages that come.
+        """
+        return round((time.time() - self._clockify.clock_ahead_s) * 1000)
 
     def now(self, entry_id: str) -> Json | None:
         """One entry as Clockify has it now, None where it is gone. Raises ClockifyError.

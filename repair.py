@@ -41,7 +41,7 @@ BATCH = 200  # records in a call; so many ids in a query make a URL of 7,000 cha
 CALL_S = 300.0
 PAUSES_S = (5, 15, 60, 120, 300)  # where Salesforce cannot answer
 RECORD_TRIES = 4
-CLOCKS_DIFFER = timedelta(minutes=5)  # between this machine and Salesforce
+CLOCKS_DIFFER = timedelta(minutes=5)  # between Clockify and Salesforce, and more
 REFUSALS_TOLD = 20  # those after them are in the file only
 SURPLUS_KEPT = 50_000  # so many are remembered; more are too many anyway
 
@@ -130,12 +130,13 @@ class Repair:
         # An org without multiday events refuses more than 24 hours; the first refusal tells.
         self._shortens = False
         self._link_pauses = [PAUSE_S, PAUSE_S]
-        self._began = datetime.now(UTC) - CLOCKS_DIFFER
+        self._began_ms: int | None = None
         self._user_id = self._own_user_id()
 
     def take(self, window: Window) -> None:
         """Compare one window's entries with the Events that start in it, and write what differs."""
         version = window.read_ms - REPORT_LAG_MS
+        self._began_ms = self._began_ms or window.read_ms
         wanted: dict[str, Upsert] = {}
         there: set[str] = set()
         for entry in window.entries:
@@ -281,7 +282,7 @@ class Repair:
         gone: dict[str, int] = {}
         there: dict[str, tuple[Upsert, int]] = {}
         for entry_id in entry_ids:
-            asked_ms = _now_ms()
+            asked_ms = self._history.clock_ms()
             try:
                 entry = self._history.now(entry_id)
             except ClockifyError as error:
@@ -311,7 +312,8 @@ class Repair:
 
     def _deleted_meanwhile(self) -> list[str]:
         """Entries whose deletion came by message while this run, from what it had read, wrote."""
-        since = _soql(self._began)
+        began_s = (self._began_ms or self._history.clock_ms()) / 1000
+        since = _soql(datetime.fromtimestamp(began_s, UTC) - CLOCKS_DIFFER)
         deleted = self._rows(
             f"SELECT {EXTERNAL_ID} FROM Event WHERE IsDeleted = true AND {EXTERNAL_ID} != null"
             f" AND SystemModstamp >= {since} AND LastModifiedById = {quoted(self._user_id)}"
@@ -364,7 +366,7 @@ class Repair:
         while waiting:
             records: list[Json] = [
                 change.body
-                | ({EXTERNAL_ID: change.decision.entry_id} if creates else {"Id": change.event_id})
+                | ({EXTERNAL_ID: change.decision.entry_id} if creates else {"id": change.event_id})
                 for change in waiting
             ]
             results = self._collection("PATCH", path, records)
@@ -413,9 +415,9 @@ class Repair:
         if not self._apply:
             self.count["deleted"] += len(events)
             return
-        stamps = [{"Id": each, VERSION: asked_ms} for each, (_, asked_ms) in events.items()]
+        stamps = [{"id": each, VERSION: asked_ms} for each, (_, asked_ms) in events.items()]
         stamped = self._each_record("PATCH", stamps, events)
-        deleted = self._each_record("DELETE", [{"Id": each} for each in stamped], events)
+        deleted = self._each_record("DELETE", [{"id": each} for each in stamped], events)
         self.count["deleted"] += len(deleted)
         if not deleted:
             return
@@ -440,10 +442,10 @@ class Repair:
             for record, result in zip(
                 records, self._collection(method, COLLECTION, records), strict=True
             ):
-                entry_id = events[record["Id"]][0]
+                entry_id = events[record["id"]][0]
                 refusal = _refusal(result, last=attempt == RECORD_TRIES)
                 if result.get("success"):
-                    done.append(record["Id"])
+                    done.append(record["id"])
                 elif refusal is None and attempt < RECORD_TRIES:
                     again.append(record)
                 elif refusal is None:
@@ -459,7 +461,7 @@ class Repair:
     def _collection(self, method: str, path: str, records: list[Json]) -> list[Json]:
         """Write or delete up to 200 records in one call; each has its own result, in order."""
         if method == "DELETE":
-            params = {"ids": ",".join(record["Id"] for record in records), "allOrNone": "false"}
+            params = {"ids": ",".join(record["id"] for record in records), "allOrNone": "false"}
             answer = self._call(method, path, params=params)
         else:
             typed = [{"attributes": {"type": "Event"}} | record for record in records]
@@ -565,7 +567,3 @@ def _listed(texts: Iterable[str]) -> str:
 
 def _soql(moment: datetime) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

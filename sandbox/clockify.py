@@ -6,6 +6,7 @@ message that Clockify would send. It knows no transport, keeps everything in mem
 100,000 entries. https://docs.clockify.me/
 """
 
+import email.utils
 import hashlib
 import json
 import threading
@@ -95,6 +96,7 @@ class ClockifyApi:
     report_totals: bool = True
     report_is_sorted: bool = True
     clock: Callable[[], float] = time.time
+    tells_time: bool = False  # in the header Date, which may be wrong to whoever asks
     faults: Faults = field(default_factory=Faults)
 
     users: dict[str, User] = field(default_factory=dict)
@@ -205,10 +207,12 @@ class ClockifyApi:
             sent = {name.lower(): value for name, value in headers.items()}
             if sent.get("x-api-key") != self.api_key:
                 return 401, {"message": "Api key does not exist", "code": 4003}, {}
-            answer = self._fault() or self._route(method, path, body)
+            status, answer, told = self._fault() or self._route(method, path, body)
+            if self.tells_time:
+                told = told | {"Date": email.utils.formatdate(self.clock(), usegmt=True)}
         if self.faults.meanwhile:
             self.faults.meanwhile(method, path)
-        return answer
+        return status, answer, told
 
     def _fault(self) -> Answer | None:
         faults, retry = self.faults, {}

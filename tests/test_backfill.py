@@ -286,6 +286,16 @@ def test_named_users_are_repaired_alone(desk: Desk) -> None:
     assert desk.run("--apply").changes == (0, 0, 1, 39)
 
 
+def test_entry_that_left_the_period_is_updated(desk: Desk) -> None:
+    """Its Event is in the period and its entry is not: moved along, not deleted."""
+    ids = desk.fill(3)
+    desk.run("--apply")
+    start = LAST + timedelta(days=40)
+    desk.world.clockify.edit(ids[0], start=start, end=start + timedelta(hours=1))
+    assert desk.run("--apply").changes == (0, 1, 0, 2)
+    desk.assert_right()
+
+
 def test_entry_over_24_hours_is_shortened_once(desk: Desk) -> None:
     """An org without multiday events keeps 24 hours; the next run finds nothing to do."""
     clockify = desk.world.clockify
@@ -524,6 +534,18 @@ def test_entry_created_during_the_run_is_not_deleted(
     desk.before(monkeypatch, "GET", "StartDateTime", create)
     assert desk.run("--apply").changes == (0, 0, 0, 5)
     desk.assert_right()
+
+
+def test_version_is_clockifys_time_where_the_clock_here_is_wrong(desk: Desk) -> None:
+    """On a laptop that is ten minutes ahead: else messages of the next minutes were refused."""
+    clockify = desk.world.clockify
+    clockify.clock, clockify.tells_time = (lambda: time.time() - 600), True
+    ids = desk.fill(3)
+    desk.run("--apply")
+    event = desk.world.salesforce.event(ids[0])
+    assert event is not None
+    age_s = time.time() - event["Clockify_Version__c"] / 1000
+    assert 600 < age_s - repair.REPORT_LAG_MS / 1000 < 660
 
 
 def test_change_just_before_the_report_is_settled_by_asking(desk: Desk, cold: Function) -> None:
@@ -767,7 +789,7 @@ def test_terminal_has_a_bar_and_a_log_has_lines(desk: Desk) -> None:
         (("--days", "0"), "--days is at least 1"),
         (("--days", "3", "--from", "2026-01-01"), "name the period"),
         (("--from", "2026-01-02", "--to", "2026-01-01"), "--to lies before --from"),
-        (("--from", "yesterday"), "invalid"),
+        (("--from", "yesterday"), "'yesterday' is not a day like 2026-01-31"),
         (("--days", "3"), "no Salesforce credentials"),
     ],
 )
