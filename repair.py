@@ -157,8 +157,9 @@ class Repair:
                 self._note_surplus(event)
         # The others have no Event, or one of another time.
         for event in self._events_of(list(wanted)):
-            self._found_elsewhere.add(event[EXTERNAL_ID])
-            self._compare(event, wanted.pop(event[EXTERNAL_ID]), version)
+            if upsert := wanted.pop(event[EXTERNAL_ID], None):
+                self._found_elsewhere.add(upsert.entry_id)
+                self._compare(event, upsert, version)
         for upsert in wanted.values():
             self._create(upsert, version)
         if len(self._doubts) >= BATCH:
@@ -516,17 +517,21 @@ class Refusals:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._before = 0
+        self._line_broke_off = False
         self.waiting: set[str] = set()
         if path.exists():
             text = path.read_text(encoding="utf-8")
             self._before = len(text.encode())
             self.waiting = {entry_id for line in text.splitlines() if (entry_id := _line_id(line))}
+            self._line_broke_off = not text.endswith("\n")
 
     def add(self, entry_id: str, reason: str) -> bool:
         """Keep one entry for the next run; False where the file cannot be written."""
         try:
             with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"entry": entry_id, "reason": reason}) + "\n")
+                line = json.dumps({"entry": entry_id, "reason": reason}) + "\n"
+                file.write("\n" + line if self._line_broke_off else line)
+                self._line_broke_off = False
         except OSError:
             return False
         return True

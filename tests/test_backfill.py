@@ -23,7 +23,9 @@ import pytest
 
 import mapping
 import repair
-from history import entry_of
+from history import Window, entry_of
+from links import PAUSE_S
+from salesforce import Links
 from sandbox import salesforce
 from sandbox.clockify import WORKSPACE, Entry, Message
 from sandbox.internet import Answer, Request
@@ -838,6 +840,63 @@ def test_row_of_a_report_means_what_its_message_means(world: World) -> None:
     assert by_report.user_email == "ada@acme.example"
     for name in ("user_id", "project_id", "client_id", "entry_id"):
         assert getattr(by_report, name) == getattr(by_message, name)
+
+
+def test_file_of_refusals_survives_a_line_that_broke_off(tmp_path: Path) -> None:
+    """Killed in the middle of a line: what is whole is taken up, and a new line is whole."""
+    file = tmp_path / "refused.jsonl"
+    file.write_text('{"entry": "a", "reason": "x"}\n{"entry": "b", "rea')
+    refusals = repair.Refusals(file)
+    assert refusals.waiting == {"a"}
+    assert refusals.add("c", "y")
+    assert repair.Refusals(file).waiting == {"a", "c"}
+    assert refusals.finish()
+    assert repair.Refusals(file).waiting == {"c"}
+    assert not repair.Refusals(file).finish()
+    assert not repair.Refusals(tmp_path / "no folder" / "file").add("d", "z")
+
+
+def test_look_up_without_an_answer_is_waited_for_twice(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then the Events go without what is not known, and no entry waits again."""
+    clockify = world.clockify
+    entry = clockify.webhook_body(
+        clockify.entries[
+            clockify.add(clockify.add_user("Ada"), FIRST, FIRST + timedelta(hours=1))[1]["id"]
+        ]
+    )
+    asked: list[str] = []
+    slept: list[float] = []
+
+    class NoDirectory:
+        def links(self, decision: mapping.Upsert, deadline: float) -> Links:
+            asked.append(decision.entry_id)
+            return Links(notes=("no answer",), failed=True)
+
+    class NoEvents:
+        def call(self, method: str, path: str, deadline: float, **request: Any) -> Any:
+            return {
+                "identity": f"https://x/id/00D/{salesforce.SalesforceOrg.USER_ID}",
+                "records": [],
+            }
+
+    monkeypatch.setattr(time, "sleep", slept.append)
+    work = repair.Repair(
+        NoEvents(),  # type: ignore[arg-type]
+        history=None,  # type: ignore[arg-type]
+        directory=NoDirectory(),  # type: ignore[arg-type]
+        refusals=repair.Refusals(Path("none")),
+        apply=False,
+        subject="Clockify",
+        most_deletions=0,
+        deletes=False,
+        tell=lambda text: None,
+        show=lambda line: None,
+    )
+    for _ in range(2):
+        work.take(Window(FIRST, LAST, [entry], 1))
+    assert (slept, len(asked), work.count["created"]) == ([PAUSE_S] * 2, 4, 2)
 
 
 @pytest.mark.parametrize(
