@@ -256,7 +256,7 @@ def run(arguments: argparse.Namespace) -> int:
     is_left = bool(repair.count["surplus"] or repair.count["refused"])
     if arguments.apply and refusals.finish():
         progress.tell(f"{arguments.refused_file} holds what was refused; the next run takes it up.")
-    what = "Salesforce now holds" if arguments.apply else "Dry run, nothing is changed:"
+    what = "Repaired:" if arguments.apply else "Dry run, nothing is changed:"
     last = until - timedelta(days=1)
     print(f"{what} Clockify's entries from {since:%Y-%m-%d} to {last:%Y-%m-%d} (UTC)")
     print(summary(repair.count, apply=arguments.apply))
