@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 import pytest
+from conftest import payload
 
 import links
 import mapping
@@ -32,7 +33,6 @@ from sandbox import soql
 from sandbox.internet import Answer, Request
 from sandbox.salesforce import HOST
 from sandbox.world import Function, World
-from tests.conftest import payload
 
 ADA, PROJECT, CLIENT = "5a0ab5acb07987125438b60f", "64c777ddd3fcab07cfbb211d", "c" * 24
 WORKSPACE = "64a687e29ae1f428e7ebe303"
