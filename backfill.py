@@ -48,16 +48,23 @@ def read_arguments() -> argparse.Namespace:
         " SALESFORCE_CREDENTIALS and CLOCKIFY_API_KEY name the secrets. Exit code: 0 all in order,"
         " 1 something is left, 2 the call is wrong.",
     )
-    parser.add_argument("--workspace", required=True, help="Clockify's id of the workspace")
-    parser.add_argument("--days", type=int, help="the last N days, today and tomorrow")
-    parser.add_argument("--from", dest="since", type=_day, help="first day (UTC), like 2026-01-01")
-    parser.add_argument("--to", dest="until", type=_day, help="last day (UTC); else tomorrow")
+    parser.add_argument(
+        "--workspace", required=True, metavar="ID", help="Clockify's id of the workspace"
+    )
+    parser.add_argument("--days", type=int, metavar="N", help="the last N days, today and tomorrow")
+    parser.add_argument(
+        "--from", dest="since", type=_day, metavar="DAY", help="first day (UTC), like 2026-01-31"
+    )
+    parser.add_argument(
+        "--to", dest="until", type=_day, metavar="DAY", help="last day (UTC); else tomorrow"
+    )
     parser.add_argument(
         "--user",
         dest="users",
         action="append",
         default=[],
-        help="Clockify's id of a user, for these users' entries only; nothing is deleted then",
+        metavar="ID",
+        help="these users' entries only (Clockify's ids); nothing is deleted then",
     )
     parser.add_argument("--apply", action="store_true", help="change Salesforce")
     parser.add_argument("--list", action="store_true", help="print each change")
@@ -65,10 +72,15 @@ def read_arguments() -> argparse.Namespace:
         "--region",
         default=os.environ.get("CLOCKIFY_REGION", ""),
         choices=REGIONS,
-        help="Clockify's region, if any (or CLOCKIFY_REGION)",
+        metavar="REGION",
+        help=f"Clockify's region:{' '.join(REGIONS)} (or CLOCKIFY_REGION)",
     )
-    parser.add_argument("--salesforce-credentials-file", type=Path, metavar="FILE")
-    parser.add_argument("--clockify-api-key-file", type=Path, metavar="FILE")
+    parser.add_argument(
+        "--salesforce-credentials-file", type=Path, metavar="FILE", help="instead of the secret"
+    )
+    parser.add_argument(
+        "--clockify-api-key-file", type=Path, metavar="FILE", help="instead of secret or prompt"
+    )
     parser.add_argument(
         "--refused-file",
         type=Path,
