@@ -522,6 +522,8 @@ def _handler(world: GoogleApis) -> type[BaseHTTPRequestHandler]:
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(payload)))
+            if self.tunnel:  # a client must not use a connection again that is closing
+                self.send_header("Connection", "close")
             self.end_headers()
             self.wfile.write(payload)
 
