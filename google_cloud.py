@@ -34,6 +34,7 @@ _TIMEOUT_S = 2.0
 KEPT_S = 5 * 60.0
 LOOK_EVERY_S = 10.0
 QUEUE_TIMEOUT_S = 1.5
+_building = threading.Lock()
 
 
 class SecretUnavailable(IntegrationError):
@@ -145,12 +146,18 @@ def enqueue(queue: str, url: str, headers: Mapping[str, str], body: bytes) -> No
         ) from None
 
 
-# functools.cache alone may build two clients for two first callers, which is harmless.
-@functools.cache
 def _secret_manager() -> secretmanager.SecretManagerServiceClient:
+    # A cold start reads two secrets at the same time, and each would build a client of its own.
+    with _building:
+        return _secret_manager_once()
+
+
+@functools.cache
+def _secret_manager_once() -> secretmanager.SecretManagerServiceClient:
     return secretmanager.SecretManagerServiceClient()
 
 
+# functools.cache alone may build two clients for two first callers, which is harmless.
 @functools.cache
 def _cloud_tasks() -> "tasks_v2.CloudTasksClient":
     from google.cloud import tasks_v2
