@@ -53,10 +53,10 @@ class SecretManager:
             context.abort(grpc.StatusCode.UNAVAILABLE, "The service is currently unavailable.")
         match = re.fullmatch(rf"projects/{PROJECT}/secrets/(.+)/versions/(\w+)", request.name)
         versions = self.secrets.get(match[1], []) if match else []
-        if not match or not versions:
+        number = int(match[2].replace("latest", str(len(versions)))) if match else 0
+        if not match or not 1 <= number <= len(versions):
             context.abort(grpc.StatusCode.NOT_FOUND, f"Secret [{request.name}] not found")
             raise AssertionError
-        number = len(versions) if match[2] == "latest" else int(match[2])
         return AccessSecretVersionResponse(
             name=f"projects/{PROJECT}/secrets/{match[1]}/versions/{number}",
             payload={"data": versions[number - 1].encode()},
