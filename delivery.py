@@ -178,12 +178,14 @@ class Delivery:
 
     def _ask_clockify(self, entry: mapping.Json, entry_id: str) -> mapping.Json:
         """The entry as Clockify has it now, None if it is gone. Raises IntegrationError."""
-        workspace = entry.get("workspaceId") if isinstance(entry, dict) else None
-        if self._api_key is None or not isinstance(workspace, str):
+        if not isinstance(entry, dict) or not isinstance(entry.get("workspaceId"), str):
             raise IntegrationError(
                 "Clockify cannot be asked for the entry: its message names no workspace"
             )
-        return self._clockify(timeout=CLOCKIFY_TIMEOUT).time_entry(workspace, entry_id)
+        found = self._clockify(timeout=CLOCKIFY_TIMEOUT).time_entry(entry["workspaceId"], entry_id)
+        if found is not None and not found.get("user"):
+            found["user"] = entry.get("user")  # an entry asked for by itself need not name it
+        return found
 
     def _clockify(self, *, timeout: tuple[float, float]) -> Clockify:
         # The secret holds the key, or its region, a space and the key.

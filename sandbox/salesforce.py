@@ -200,6 +200,14 @@ class SalesforceOrg:
         key = "Clockify_Time_Entry_Id__c"
         return next((event for event in self.events() if event.get(key) == entry_id), None)
 
+    def forget_events(self) -> None:
+        """Forget all Events, those in the recycle bin too, and the requests so far."""
+        self.records["Event"].clear()
+        self._holders.pop(("Event", "Clockify_Time_Entry_Id__c"), None)
+        self._events_of_day.clear()
+        self.requests.clear()
+        self.sign_ins = 0
+
     def add(self, name: str, *, record_id: str | None = None, **values: Any) -> str:
         """Make a record as an admin would, and return its id."""
         if name == "User":

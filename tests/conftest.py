@@ -59,11 +59,9 @@ def running(the_world: World) -> Iterator[Function]:
 def function(world: World, running: Function) -> Function:
     """The shared function in front of a world as new, signed in to it already."""
     assert running.post("TIMER_STOPPED", payload()).status_code == 200
-    world.salesforce.records["Event"].clear()
+    world.salesforce.forget_events()
     _entry_ids.append(f"{len(_entry_ids):024x}")
-    world.salesforce.requests.clear()
     world.secret_manager.reads.clear()
-    world.salesforce.sign_ins = 0
     return running
 
 
