@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import mapping
 from clockify import Clockify
@@ -89,9 +90,9 @@ class Delivery:
                 result = self._apply(arrival, decision)
             if result is not None:
                 return result
-        if self._api_key is not None:
+        if self._can_ask(arrival.entry):
             return self._deliver_truth(arrival, decision.entry_id)
-        if arrival.doubtful:  # it was queued when there was a key
+        if arrival.doubtful:
             return "stale"
         with self._turn(arrival, alone=True):
             return self._take_back(arrival, decision.entry_id)
@@ -176,12 +177,13 @@ class Delivery:
         with self._turn(settled, alone=isinstance(truth, Delete)):
             return self._apply(settled, truth) or "stale"
 
-    def _ask_clockify(self, entry: mapping.Json, entry_id: str) -> mapping.Json:
+    def _can_ask(self, entry: mapping.Json) -> bool:
+        """Tell whether Clockify can be asked: there is a key, and the message names a workspace."""
+        named = isinstance(entry, dict) and isinstance(entry.get("workspaceId"), str)
+        return named and self._api_key is not None
+
+    def _ask_clockify(self, entry: Any, entry_id: str) -> mapping.Json:
         """The entry as Clockify has it now, None if it is gone. Raises IntegrationError."""
-        if not isinstance(entry, dict) or not isinstance(entry.get("workspaceId"), str):
-            raise IntegrationError(
-                "Clockify cannot be asked for the entry: its message names no workspace"
-            )
         found = self._clockify(timeout=CLOCKIFY_TIMEOUT).time_entry(entry["workspaceId"], entry_id)
         if found is not None and not found.get("user"):
             found["user"] = entry.get("user")  # an entry asked for by itself need not name it

@@ -207,3 +207,20 @@ def test_clockify_unreachable_in_doubt_waits_in_the_queue(
     event = world.salesforce.event(made[1]["id"])
     assert event is not None
     assert event["Description"].startswith("B")
+
+
+def test_doubt_about_an_id_without_a_workspace_is_stale(
+    world: World, client: tuple[FlaskClient, bool]
+) -> None:
+    app, _ = client
+    entry = json.loads((PAYLOADS / "TIMER_STOPPED.json").read_text()) | {"id": "batch1"}
+    batch: Any = ["batch1"]
+    with time_machine.travel(NOON, tick=False) as clock:
+        assert post(app, world, ("TIMER_STOPPED", entry)) == "created"
+        clock.shift(5)
+        assert post(app, world, ("TIME_ENTRY_BATCH_DELETED", batch)) == "deleted"
+        clock.shift(5)
+        assert post(app, world, ("TIME_ENTRY_RESTORED", entry)) == "created"
+        clock.shift(60)
+        assert post(app, world, ("TIME_ENTRY_BATCH_DELETED", batch)) == "stale"
+    assert len(world.salesforce.events()) == 1
