@@ -3,8 +3,8 @@
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sandbox.world import Function, World
 
@@ -14,21 +14,13 @@ THREADS = 80  # as deploy.sh sets it
 TICK = os.sysconf("SC_CLK_TCK")
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """Of all processes of a contender, in MB, each page counted once."""
-
-    now: float
-    largest_process: float  # the most that one process has ever held
-
-
 class Contender:
     """One of NAMES on a free port, behind gunicorn with as many threads as deployed."""
 
     def __init__(self, name: str, world: World, port: int, *, with_secrets: bool = True) -> None:
         """`port`: the stand-in's proxy. Without secrets, they are in the environment."""
         proxy = f"http://127.0.0.1:{port}"
-        settings = {
+        settings: dict[str, Any] = {
             "HTTPS_PROXY": proxy,
             "https_proxy": proxy,
             "grpc_proxy": f"http://127.0.0.1:{world.internet.proxy_port}",
@@ -50,13 +42,14 @@ class Contender:
         """User and system time of its processes so far, in seconds."""
         return sum(cpu_s(pid) for pid in self._pids())
 
-    def memory(self) -> Memory:
-        """What it holds."""
-        shares, peaks = 0, 0
-        for pid in self._pids():
-            shares += _kilobytes(Path(f"/proc/{pid}/smaps_rollup"), "Pss:")
-            peaks = max(peaks, _kilobytes(Path(f"/proc/{pid}/status"), "VmHWM:"))
-        return Memory(shares / 1024, peaks / 1024)
+    def memory_mb(self) -> float:
+        """What its two processes hold together, in MB; a page that they share counts once."""
+        return sum(_megabytes(f"/proc/{pid}/smaps_rollup", "Pss:") for pid in self._pids())
+
+    def worker_mb(self) -> float:
+        """What the worker holds, in MB, shared or not."""
+        *_, worker = self._pids()
+        return _megabytes(f"/proc/{worker}/status", "VmRSS:")
 
     def _pids(self) -> Iterator[int]:
         """functions-framework's process and its worker."""
@@ -93,6 +86,6 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICK
 
 
-def _kilobytes(file: Path, label: str) -> int:
-    line = next(line for line in file.read_text().splitlines() if line.startswith(label))
-    return int(line.split()[1])
+def _megabytes(file: str, label: str) -> float:
+    lines = Path(file).read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith(label)) / 1024

@@ -31,11 +31,15 @@ class Load:
 
 @dataclass(slots=True)
 class Heard:
-    """What came back. `latencies`: of each message, in seconds; `seconds`: of all together."""
+    """What came back. `latencies`: of each message, in seconds; `seconds`: of all together.
+
+    `cpu_s`: what the load itself took of a processor, in seconds.
+    """
 
     latencies: list[float] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
     seconds: float = 0.0
+    cpu_s: float = 0.0
 
 
 def post(load: Load) -> Heard:
@@ -47,12 +51,13 @@ async def _post(load: Load) -> Heard:
     entry = json.loads(ENTRY.read_text())
     sender = _Sender(load, json.dumps(entry).encode(), entry["id"].encode())
     loop = asyncio.get_running_loop()
-    began = time.perf_counter()
+    began, cpu_began = time.perf_counter(), time.process_time()
     clients = [_Client(sender) for _ in range(load.at_once)]
     for client in clients:
         await loop.create_connection(lambda client=client: client, "127.0.0.1", load.port)  # type: ignore[misc]
     await asyncio.gather(*(client.done for client in clients))
     sender.heard.seconds = time.perf_counter() - began
+    sender.heard.cpu_s = time.process_time() - cpu_began
     return sender.heard
 
 

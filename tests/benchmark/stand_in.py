@@ -61,12 +61,15 @@ class _Client(asyncio.Protocol):
         self._context, self._delay, self._calls = context, delay, calls
         self._handshakes = handshakes
         self._received = b""
+        self._is_starting = False  # TLS
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         self._received += data
+        if self._is_starting:
+            return
         head, end, rest = self._received.partition(b"\r\n\r\n")
         length = re.search(rb"\ncontent-length: *(\d+)", head, re.IGNORECASE)
         size = int(length[1]) if length else 0
@@ -76,6 +79,7 @@ class _Client(asyncio.Protocol):
         if head.startswith(b"CONNECT "):
             self._transport.pause_reading()
             self._transport.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            self._is_starting = True
             self._starting = asyncio.ensure_future(self._start_tls())
             return
         self._calls.value += 1
@@ -95,6 +99,8 @@ class _Client(asyncio.Protocol):
         secure = await loop.start_tls(self._transport, self, self._context, server_side=True)
         self._transport = cast(asyncio.Transport, secure)
         self._handshakes.value += 1
+        self._is_starting = False
+        self.data_received(b"")  # what has come since the handshake
 
 
 def _answer(head: bytes, body: bytes) -> tuple[int, bytes]:

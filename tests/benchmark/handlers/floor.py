@@ -11,7 +11,7 @@ from typing import Any
 
 import flask
 import requests
-from behind_proxy import send_at_once
+from behind_proxy import send_at_once  # type: ignore[import-not-found]
 from requests.adapters import HTTPAdapter
 
 send_at_once()
@@ -50,13 +50,17 @@ def signed_in() -> tuple[str, dict[str, str]]:
 
 
 def secret(setting: str) -> str:
-    """Read a secret with Google's client; without one, nothing of Google's is loaded."""
-    from google.cloud import secretmanager
-
-    client = secretmanager.SecretManagerServiceClient()
+    """Read a secret with Google's client."""
     name = f"{os.environ[setting]}/versions/latest"
-    return client.access_secret_version(name=name).payload.data.decode()
+    answer = secret_manager().access_secret_version(name=name)
+    return str(answer.payload.data.decode())
 
 
-if not os.environ.get("CREDENTIALS"):
-    from google.cloud import secretmanager  # noqa: F401  loaded at the start, as main.py does
+@functools.cache
+def secret_manager() -> Any:
+    """Google's client."""
+    return secretmanager.SecretManagerServiceClient()
+
+
+if not os.environ.get("CREDENTIALS"):  # else nothing of Google's is loaded
+    from google.cloud import secretmanager

@@ -6,10 +6,11 @@ simple-salesforce as its documentation shows it: https://simple-salesforce.readt
 import functools
 import json
 import os
+from typing import Any
 
 import flask
-from behind_proxy import send_at_once
-from simple_salesforce import Salesforce
+from behind_proxy import send_at_once  # type: ignore[import-not-found]
+from simple_salesforce import Salesforce  # type: ignore[attr-defined]
 
 send_at_once()
 
@@ -19,7 +20,7 @@ def clockify_webhook(request: flask.Request) -> tuple[str, int]:
     if request.headers.get("Clockify-Signature") != signing_secret():
         return "Bad Signature", 401
     entry = request.get_json()
-    salesforce().Event.create(
+    salesforce().Event.create(  # type: ignore[operator]
         {
             "Subject": "Clockify",
             "StartDateTime": entry["timeInterval"]["start"],
@@ -43,13 +44,17 @@ def salesforce() -> Salesforce:
 
 
 def secret(setting: str) -> str:
-    """Read a secret with Google's client; without one, nothing of Google's is loaded."""
-    from google.cloud import secretmanager
-
-    client = secretmanager.SecretManagerServiceClient()
+    """Read a secret with Google's client."""
     name = f"{os.environ[setting]}/versions/latest"
-    return client.access_secret_version(name=name).payload.data.decode()
+    answer = secret_manager().access_secret_version(name=name)
+    return str(answer.payload.data.decode())
 
 
-if not os.environ.get("CREDENTIALS"):
-    from google.cloud import secretmanager  # noqa: F401  loaded at the start, as main.py does
+@functools.cache
+def secret_manager() -> Any:
+    """Google's client."""
+    return secretmanager.SecretManagerServiceClient()
+
+
+if not os.environ.get("CREDENTIALS"):  # else nothing of Google's is loaded
+    from google.cloud import secretmanager
