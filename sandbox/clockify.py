@@ -106,6 +106,7 @@ class ClockifyApi:
     deleted: dict[str, Entry] = field(default_factory=dict)
     hooks: list[Json] = field(default_factory=list)
     created: list[Json] = field(default_factory=list)  # what webhooks were asked for
+    made: int = 0  # webhooks ever: neither an id nor a signing secret comes twice
     requests: list[tuple[str, str]] = field(default_factory=list)  # method and path
 
     def __post_init__(self) -> None:
@@ -178,7 +179,7 @@ class ClockifyApi:
 
     def add_webhook(self, event: str, url: str) -> Json:
         """Keep a webhook with a signing secret of its own, and return it."""
-        number = len(self.created) + len(self.hooks)
+        number, self.made = self.made, self.made + 1
         hook = {
             "id": f"{number:024x}",
             "webhookEvent": event,

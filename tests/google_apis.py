@@ -120,7 +120,7 @@ class GoogleApis:
     unknown_account_answers: int = 0
     function_calls: list[dict[str, str]] = field(default_factory=list)  # their headers
     # host -> answer(method, path, headers, body): other hosts behind the proxy, such as Clockify
-    others: dict[str, Callable[[str, str, dict[str, str], bytes], tuple[int, Any]]] = field(
+    others: dict[str, Callable[[str, str, dict[str, str], bytes], tuple[int, Any, object]]] = field(
         default_factory=dict
     )
 
@@ -540,7 +540,9 @@ def _handler(world: GoogleApis) -> type[BaseHTTPRequestHandler]:
         def _answer(self, host: str, path: str, body: bytes) -> tuple[int, Any]:
             query = parse_qs(urlsplit(self.path).query)
             if host in world.others:
-                return world.others[host](self.command, path, dict(self.headers.items()), body)
+                sent = dict(self.headers.items())
+                status, answer, _ = world.others[host](self.command, self.path, sent, body)
+                return status, answer
             if host.endswith(".run.app"):
                 return world.call_function(host, dict(self.headers.items())), {}
             if path.startswith("/upload/"):

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clockify_api import HOST, KEY, WORKSPACE, ClockifyApi
 from google_apis import BUILDER, NUMBER, PROJECT, REGION, GoogleApis, Request
 
 import webhooks
 from sandbox import google_cloud
+from sandbox.clockify import API_HOST, KEY, WORKSPACE, ClockifyApi
 from sandbox.salesforce import CONSUMER_KEY, CONSUMER_SECRET, DOMAIN
 from sandbox.world import Function, World
 
@@ -44,6 +44,11 @@ SAME_NAMES = (
 )
 
 Json = dict[str, Any]
+
+
+def twin(clockify: ClockifyApi) -> ClockifyApi:
+    """Another Clockify that holds the same webhooks."""
+    return ClockifyApi(hooks=copy.deepcopy(clockify.hooks), made=clockify.made)
 
 
 @dataclass
@@ -71,7 +76,7 @@ class Desk:
 
     def __post_init__(self) -> None:
         self.folder.mkdir(exist_ok=True)
-        self.google.others[HOST] = self.clockify
+        self.google.others[API_HOST] = self.clockify
         self.record = self.folder / "record"
         for program, real in (
             ("gcloud", shutil.which("gcloud")),
@@ -195,7 +200,7 @@ def first(folder: Path) -> Iterator[Run]:
 @pytest.fixture(scope="module")
 def changed(folder: Path, first: Run) -> Iterator[Run]:
     """Yield a later run with other choices, in front of a queue that somebody has changed."""
-    desk = Desk(folder / "changed", first.desk.google.twin(), copy.deepcopy(first.desk.clockify))
+    desk = Desk(folder / "changed", first.desk.google.twin(), twin(first.desk.clockify))
     desk.google.queues[f"{NAME}-retry"]["retryConfig"]["maxAttempts"] = 3
     stored = desk.google.values[f"{NAME}-signing-secrets"]
     stored.append(stored[0] + b"\n" + b"old" * 11)
@@ -219,9 +224,7 @@ def payload() -> Json:
 @pytest.fixture
 def deployed(folder: Path, tmp_path: Path, first: Run) -> Iterator[Desk]:
     """Yield a desk in front of what the first run made."""
-    desk = Desk(
-        folder / tmp_path.name, first.desk.google.twin(), copy.deepcopy(first.desk.clockify)
-    )
+    desk = Desk(folder / tmp_path.name, first.desk.google.twin(), twin(first.desk.clockify))
     yield desk
     desk.google.close()
 
@@ -340,7 +343,7 @@ def test_first_run_deploys_the_function_as_designed(first: Run) -> None:
     assert function["resources"]["limits"] == {"cpu": "1", "memory": "512Mi"}
     marks = template["metadata"]["annotations"]
     assert marks["run.googleapis.com/startup-cpu-boost"] == "True"
-    assert marks["autoscaling.knative.dev/maxScale"] == "3"
+    assert marks["autoscaling.knative.dev/maxScale"] == "1"
     assert service["metadata"]["annotations"]["run.googleapis.com/invoker-iam-disabled"] == "True"
     assert settings == {
         "SIGNING_SECRETS": f"{SECRETS}/{NAME}-signing-secrets",
@@ -463,7 +466,7 @@ def test_failures_half_way_are_made_good_by_the_same_command(empty: Desk, first:
     """Wherever a run stops, the next one goes on, and ends with what one run would have made."""
     google = empty.google
     google.unknown_account_answers = 2  # and a new account takes its time
-    empty.clockify.break_at = 3
+    empty.clockify.faults.refused_webhook = 3
     options = (
         "--salesforce-credentials-file",
         empty.credentials_file,
@@ -484,7 +487,7 @@ def test_failures_half_way_are_made_good_by_the_same_command(empty: Desk, first:
     stopped = empty.deploy(*options)
     assert (stopped.code, len(empty.clockify.hooks)) == (1, 3)
     assert len(google.values[f"{NAME}-signing-secrets"][-1].split()) == 3
-    empty.clockify.break_at = None
+    empty.clockify.faults.refused_webhook = None
     assert empty.deploy(*options).code == 0
     whole = first.desk.google
     assert google.policies == whole.policies
@@ -525,7 +528,7 @@ def test_no_key_says_what_to_click(deployed: Desk) -> None:
 
 def test_plans_limit_is_told_and_secrets_from_a_file_stay(deployed: Desk) -> None:
     """Three webhooks fit; the secrets from the file are stored, then those of the webhooks too."""
-    deployed.clockify.hooks, deployed.clockify.limit = [], 3
+    deployed.clockify.hooks, deployed.clockify.webhook_limit = [], 3
     secrets = deployed.write("secrets", f"{'a' * 32}\r\n{'b' * 32}\r\n")
     result = deployed.deploy(
         *("--signing-secrets-file", secrets, "--clockify-api-key-file", deployed.key_file)
@@ -585,7 +588,7 @@ def test_delete_takes_all_away_but_what_is_not_its_own(
     google = changed.desk.google.twin()
     google.secrets[f"{NAME}-salesforce"]["labels"] = {}
     google.secrets["another"] = {"name": "another"}
-    desk = Desk(folder / tmp_path.name, google, copy.deepcopy(changed.desk.clockify))
+    desk = Desk(folder / tmp_path.name, google, twin(changed.desk.clockify))
     code, screen = desk.deploy_at_terminal(
         *("--delete", "--clockify-api-key-file", str(desk.key_file)),
         answers={"Type the function's name": NAME},

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from clockify_api import HOST, KEY, WORKSPACE, ClockifyApi
 from google_apis import GoogleApis
 
 import secret_values
 import webhooks
+from sandbox.clockify import API_HOST, KEY, WORKSPACE, ClockifyApi, Faults
 
 HERE = Path(__file__).resolve().parent.parent
 URL = "https://clockify-salesforce-123456789012.europe-west1.run.app"
@@ -30,7 +30,7 @@ def run(
     internet: GoogleApis, clockify: ClockifyApi, folder: Path, *options: str, key: str = KEY
 ) -> subprocess.CompletedProcess[str]:
     """Run webhooks.py with the key on stdin, against this Clockify."""
-    internet.others[HOST] = clockify
+    internet.others[API_HOST] = clockify
     return subprocess.run(
         [sys.executable, str(HERE / "webhooks.py"), "--url", URL, *options],
         input=key + "\n",
@@ -73,7 +73,7 @@ def test_second_run_creates_none(internet: GoogleApis, tmp_path: Path) -> None:
 def test_other_webhooks_are_left_alone(internet: GoogleApis, tmp_path: Path) -> None:
     """A webhook of the same event for another URL is neither counted nor shown nor deleted."""
     clockify = ClockifyApi()
-    other = clockify.add("TIMER_STOPPED", "https://example.com/hook")
+    other = clockify.add_webhook("TIMER_STOPPED", "https://example.com/hook")
     result = run(internet, clockify, tmp_path)
     assert other["authToken"] not in result.stdout
     assert len(clockify.created) == len(webhooks.EVENTS)
@@ -83,7 +83,7 @@ def test_other_webhooks_are_left_alone(internet: GoogleApis, tmp_path: Path) -> 
 
 def test_plans_limit_stops_with_a_clear_message(internet: GoogleApis, tmp_path: Path) -> None:
     """A Free workspace gets the three that are worth most."""
-    clockify = ClockifyApi(limit=3)
+    clockify = ClockifyApi(webhook_limit=3)
     result = run(internet, clockify, tmp_path)
     assert result.returncode == 0
     assert [hook["webhookEvent"] for hook in clockify.hooks] == list(webhooks.EVENTS[:3])
@@ -93,8 +93,8 @@ def test_plans_limit_stops_with_a_clear_message(internet: GoogleApis, tmp_path: 
 
 def test_full_workspace_is_an_error(internet: GoogleApis, tmp_path: Path) -> None:
     """Where not even one webhook can be made, the run fails and says why."""
-    clockify = ClockifyApi(limit=1)
-    clockify.add("NEW_TASK", "https://example.com/hook")
+    clockify = ClockifyApi(webhook_limit=1)
+    clockify.add_webhook("NEW_TASK", "https://example.com/hook")
     result = run(internet, clockify, tmp_path)
     assert (result.returncode, result.stdout) == (1, "")
     assert "Maximum number of webhooks reached" in result.stderr
@@ -104,7 +104,7 @@ def test_failure_half_way_prints_the_secrets_that_exist(
     internet: GoogleApis, tmp_path: Path
 ) -> None:
     """A webhook that Clockify made must be let in, though a later one could not be made."""
-    clockify = ClockifyApi(break_at=2)
+    clockify = ClockifyApi(faults=Faults(refused_webhook=2))
     result = run(internet, clockify, tmp_path)
     assert result.returncode == 1
     assert result.stdout.split() == [hook["authToken"] for hook in clockify.hooks]
@@ -144,7 +144,7 @@ def test_wrong_start_is_one_sentence(
 
 def test_nothing_secret_is_shown(internet: GoogleApis, tmp_path: Path) -> None:
     """stderr, which people copy into tickets, has neither the key nor a signing secret."""
-    clockify = ClockifyApi(limit=4)
+    clockify = ClockifyApi(webhook_limit=4)
     result = run(internet, clockify, tmp_path)
     for secret in (KEY, *(hook["authToken"] for hook in clockify.hooks)):
         assert secret not in result.stderr
@@ -152,7 +152,7 @@ def test_nothing_secret_is_shown(internet: GoogleApis, tmp_path: Path) -> None:
 
 def test_429_waits_and_goes_on(internet: GoogleApis, tmp_path: Path) -> None:
     """Clockify's request to slow down is honoured, and told."""
-    clockify = ClockifyApi(slow_down=1)
+    clockify = ClockifyApi(faults=Faults(too_many=1))
     result = run(internet, clockify, tmp_path)
     assert result.returncode == 0
     assert "asks to wait 2 s" in result.stderr
