@@ -35,8 +35,26 @@ CLOCKIFY_PATIENCE_S = 3 * 3600.0  # for one call: the Free plan allows 30 an hou
 LINE_EVERY_S = 10.0
 
 
+CREDENTIALS_FROM = (
+    "Credentials come from files, or from Secret Manager as the function's do:"
+    " SALESFORCE_CREDENTIALS and CLOCKIFY_API_KEY name the secrets."
+)
+
+
 class WrongCall(IntegrationError):
     """An option or a setting is missing or wrong."""
+
+
+def add_credentials(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name where credentials come from."""
+    parser.add_argument(
+        "--region",
+        default=os.environ.get("CLOCKIFY_REGION", ""),
+        choices=REGIONS,
+        help="Clockify's region, if any (or CLOCKIFY_REGION)",
+    )
+    parser.add_argument("--salesforce-credentials-file", type=Path, metavar="FILE")
+    parser.add_argument("--clockify-api-key-file", type=Path, metavar="FILE")
 
 
 def read_arguments() -> argparse.Namespace:
@@ -44,9 +62,8 @@ def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Compare Clockify's time entries of a period with the Events in Salesforce."
         " Nothing is changed without --apply.",
-        epilog="Credentials come from files, or from Secret Manager as the function's do:"
-        " SALESFORCE_CREDENTIALS and CLOCKIFY_API_KEY name the secrets. Exit code: 0 all in order,"
-        " 1 something is left, 2 the call is wrong.",
+        epilog=f"{CREDENTIALS_FROM} Exit code: 0 all in order, 1 something is left, 2 the call is"
+        " wrong.",
     )
     parser.add_argument(
         "--workspace", required=True, metavar="ID", help="Clockify's id of the workspace"
@@ -144,6 +161,16 @@ def text_of(file: Path | None, setting: str) -> Callable[[], str] | None:
     return Secret(name).value
 
 
+def salesforce_credentials(arguments: argparse.Namespace) -> Callable[[], str]:
+    """What reads the credentials' JSON. Raises WrongCall where nothing names them."""
+    read = text_of(arguments.salesforce_credentials_file, "SALESFORCE_CREDENTIALS")
+    if read is None:
+        raise WrongCall(
+            "no Salesforce credentials: set SALESFORCE_CREDENTIALS or --salesforce-credentials-file"
+        )
+    return read
+
+
 def api_key(arguments: argparse.Namespace) -> tuple[str, str]:
     """Clockify's region and API key; the secret may hold both. Raises IntegrationError."""
     read = text_of(arguments.clockify_api_key_file, "CLOCKIFY_API_KEY")
@@ -218,11 +245,7 @@ def run(arguments: argparse.Namespace) -> int:
     since, until = period(arguments, datetime.now(UTC))
     version = os.environ.get("SALESFORCE_API_VERSION") or "65.0"
     subject = mapping.check_subject(os.environ.get("EVENT_SUBJECT") or mapping.DEFAULT_SUBJECT)
-    credentials = text_of(arguments.salesforce_credentials_file, "SALESFORCE_CREDENTIALS")
-    if credentials is None:
-        raise WrongCall(
-            "no Salesforce credentials: set SALESFORCE_CREDENTIALS or --salesforce-credentials-file"
-        )
+    credentials = salesforce_credentials(arguments)
     region, key = api_key(arguments)
     progress = Progress(since, until)
 

@@ -16,15 +16,14 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from rapidfuzz import fuzz, process
 from rapidfuzz.utils import default_process
 
-from backfill import WrongCall, api_key, text_of
-from clockify import REGIONS, Clockify
+from backfill import CREDENTIALS_FROM, WrongCall, add_credentials, api_key, salesforce_credentials
+from clockify import Clockify
 from mapping import IntegrationError
 from salesforce import Org, SalesforceRefused, refusal_of
 from webhooks import find_workspace
@@ -339,33 +338,21 @@ def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Match Clockify's people, clients and projects with Salesforce's Users,"
         " Accounts and Opportunities. Nothing is written without --apply or --ask.",
-        epilog="Credentials come from files, or from Secret Manager as the function's do:"
-        " SALESFORCE_CREDENTIALS and CLOCKIFY_API_KEY name the secrets. What their user may see"
-        " and not edit is put into match-*.csv, for an admin to write.",
+        epilog=f"{CREDENTIALS_FROM} What their user may see and not edit is put into match-*.csv,"
+        " for an admin to write.",
     )
     parser.add_argument("--workspace", help="Clockify's workspace id; needed if there are several")
     parser.add_argument("--apply", action="store_true", help="write the exact matches")
     parser.add_argument(
         "--ask", action="store_true", help="ask about each match, and write where you say yes"
     )
-    parser.add_argument(
-        "--region",
-        default=os.environ.get("CLOCKIFY_REGION", ""),
-        choices=REGIONS,
-        help="Clockify's region, if any (or CLOCKIFY_REGION)",
-    )
-    parser.add_argument("--salesforce-credentials-file", type=Path, metavar="FILE")
-    parser.add_argument("--clockify-api-key-file", type=Path, metavar="FILE")
+    add_credentials(parser)
     return parser.parse_args()
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Propose and, where wished, write. Returns the exit code; raises IntegrationError."""
-    credentials = text_of(arguments.salesforce_credentials_file, "SALESFORCE_CREDENTIALS")
-    if credentials is None:
-        raise WrongCall(
-            "no Salesforce credentials: set SALESFORCE_CREDENTIALS or --salesforce-credentials-file"
-        )
+    credentials = salesforce_credentials(arguments)
     region, key = api_key(arguments)
     clockify = Clockify(
         api_key=key,
