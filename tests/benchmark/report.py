@@ -14,7 +14,7 @@ WIDTH, HEIGHT, PLOT = 430, 250, 150  # of a panel, and of the bars in it, in pix
 
 @dataclass
 class Measure:
-    """One thing that was measured of each contender, a number for each round."""
+    """One thing that was measured of each contender, a number for each turn."""
 
     label: str
     unit: str
@@ -22,11 +22,11 @@ class Measure:
     values: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in NAMES})
 
     def add(self, name: str, value: float) -> None:
-        """Note one round."""
+        """Note one turn."""
         self.values[name].append(value)
 
     def median(self, name: str) -> float:
-        """The median of a contender's rounds."""
+        """The median of a contender's turns."""
         return statistics.median(self.values[name])
 
     def shown(self, name: str) -> str:
@@ -51,7 +51,7 @@ class Target:
 
 
 def ratio(measure: Measure) -> float:
-    """The function to the floor: the median of the rounds' ratios."""
+    """The function to the floor: the median of the turns' ratios."""
     return statistics.median(_ratios(measure))
 
 
@@ -81,7 +81,10 @@ class Report:
         for measure in self.measures:
             shown = " | ".join(measure.shown(name) for name in NAMES)
             ratios = _ratios(measure)
-            spread = f" ({min(ratios):.2f} to {max(ratios):.2f})" if len(ratios) > 1 else ""
+            spread = ""
+            if len(ratios) > 1:
+                low, _, high = statistics.quantiles(ratios, n=4, method="inclusive")
+                spread = f" ({low:.2f} to {high:.2f})"
             told = f"{ratio(measure):.2f}{spread}" if ratios else "–"
             lines.append(f"| {measure.label} | {measure.unit} | {shown} | {told} |")
         return "\n".join([*lines, "", *self.notes, ""])
