@@ -172,9 +172,8 @@ class Function:
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
                 raise RuntimeError(f"the function did not start:\n{self.log_file.read_text()}")
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self._port)) == 0:
-                    return
+            if self._listens():
+                return
             time.sleep(0.02)
         raise RuntimeError("the function does not listen")
 
@@ -231,6 +230,13 @@ class Function:
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(10)
+        deadline = time.monotonic() + 10
+        while self._listens() and time.monotonic() < deadline:
+            time.sleep(0.01)  # the worker may live a moment longer than its parent
+
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self._port)) == 0
 
 
 def free_port() -> int:
