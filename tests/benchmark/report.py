@@ -128,7 +128,7 @@ def _panel(title: str, groups: Mapping[str, Measure]) -> list[str]:
                 f'<rect x="{x:.0f}" y="{top:.0f}" width="{bar - 2:.0f}" height="{height:.0f}"'
                 f' fill="{COLOURS[name]}"/>'
                 f'<text x="{x + bar / 2 - 1:.0f}" y="{top - 3:.0f}" text-anchor="middle"'
-                f' font-size="9">{measure.shown(name)}</text>'
+                f' font-size="9">{measure.median(name):.3g}</text>'
             )
         middle = left + step * 0.4
         parts.append(
