@@ -72,6 +72,9 @@ _ADVICE = {
     " give it a role above theirs (README, 'Salesforce')",
     RULE: "a validation rule of the org refuses this Event: let it pass the integration user",
     "REQUEST_LIMIT_EXCEEDED": "the org has used up its API calls",
+    "DUPLICATE_VALUE": "another Event holds the entry's id: look for it, in the recycle bin too,"
+    " and delete it for good",
+    "ENTITY_IS_DELETED": "what holds the entry's id lies in the recycle bin: empty that",
     "API_DISABLED_FOR_ORG": "the API is switched off for this org or user",
 }
 
@@ -123,6 +126,7 @@ class Written:
 
     result: str  # created, updated or stale
     left_out: tuple[str, ...] = ()
+    path: str = ""  # of the Event, for another call
 
 
 class _Adapter(HTTPAdapter):
@@ -187,19 +191,25 @@ class Org:
         if time.monotonic() < self._no_mark_until:
             body.pop(LINKS, None)
         left_out: list[str] = []
+        path = EVENT + decision.entry_id
         while True:
             try:
-                answer = self.call("PATCH", EVENT + decision.entry_id, deadline, json=body)
+                answer = self.call("PATCH", path, deadline, json=body)
             except SalesforceRefused as refusal:
                 if self._is_stale(refusal, decision.entry_id, version, deadline):
                     return Written("stale")
+                if hidden := _hidden_event(refusal):
+                    if path == hidden:
+                        raise
+                    path = hidden
+                    continue
                 left_out += give_way(body, refusal, decision)
                 if LINKS in refusal.fields and refusal.code == "INVALID_FIELD":
                     left_out.append(f"{LINKS}: left out for an hour: {refusal}")
                     self._no_mark_until = time.monotonic() + 3600
                 continue
             created = isinstance(answer, dict) and answer.get("created") is True
-            return Written("created" if created else "updated", tuple(left_out))
+            return Written("created" if created else "updated", tuple(left_out), path)
 
     def _is_stale(
         self, refusal: SalesforceRefused, entry_id: str, version: int, deadline: float
@@ -217,8 +227,11 @@ class Org:
 
     def delete(self, entry_id: str, deadline: float, *, tries: int = TRIES) -> bool:
         """Delete an entry's Event; tell whether there was one. Raises as `upsert`."""
+        return self._delete(EVENT + entry_id, deadline, tries)
+
+    def _delete(self, path: str, deadline: float, tries: int = TRIES) -> bool:
         try:
-            self.call("DELETE", EVENT + entry_id, deadline, tries=tries)
+            self.call("DELETE", path, deadline, tries=tries)
         except SalesforceRefused as refusal:
             if refusal.code not in ("NOT_FOUND", "ENTITY_IS_DELETED"):
                 raise
@@ -234,9 +247,10 @@ class Org:
         """
         moment = datetime.fromtimestamp(version / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         stamp = {"StartDateTime": moment, "EndDateTime": moment, "Subject": TOMBSTONE}
-        if self.upsert(Upsert(entry_id, stamp), version, Links(), deadline).result == "stale":
+        stamped = self.upsert(Upsert(entry_id, stamp), version, Links(), deadline)
+        if stamped.result == "stale":
             return False
-        self.delete(entry_id, deadline)
+        self._delete(stamped.path, deadline)
         return True
 
     def buried(self, entry_id: str, deadline: float) -> int | None:
@@ -470,6 +484,17 @@ def quoted(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
+def _hidden_event(refusal: SalesforceRefused) -> str | None:
+    """The path of the Event that holds the entry's id although it is not found by it.
+
+    An archived one, which ended over a year ago, can be written by its own id; one in the recycle
+    bin cannot, and whether it holds on to the id is nowhere said.
+    """
+    found = [each for each in refusal.ids if each.startswith("00U")]
+    duplicate = refusal.code == "DUPLICATE_VALUE" and EXTERNAL_ID in refusal.fields
+    return f"sobjects/Event/{found[0]}" if duplicate and found else None
+
+
 def _mark(fields: Mapping[str, object]) -> str:
     """The ids in places of 18 characters, which is where the validation rules look for them."""
     return " ".join(str(fields.get(name) or _NO_ID) for name in LINK_FIELDS)
@@ -508,6 +533,8 @@ def _meaning(error: SalesforceError, *, last: bool) -> tuple[SalesforceRefused |
     `last`: no further try of an upsert follows. Raises SalesforceUnavailable where another try
     would only cost a call.
     """
+    if error.status == 300:  # several Events hold the id: the field has lost its Unique
+        return SalesforceRefused("DUPLICATE_VALUE"), "HTTP 300"
     content: Any = error.content
     first = content[0] if isinstance(content, list) and content else None
     if not isinstance(first, dict) or error.status >= 500:  # a gateway in front answers HTML
@@ -535,7 +562,7 @@ def refusal_of(error: Mapping[str, Any], *, last: bool) -> SalesforceRefused | N
     ):
         return None
     # Some errors name the field in their message only.
-    named = [name for name in (VERSION, LINKS, *LINK_FIELDS) if name in message]
+    named = [name for name in (EXTERNAL_ID, VERSION, LINKS, *LINK_FIELDS) if name in message]
     fields = dict.fromkeys([*(error.get("fields") or []), *named])
     ids = re.findall(r"\b([A-Za-z0-9]{15})(?:[A-Za-z0-9]{3})?\b", message)
     return SalesforceRefused(code, map(str, fields), ids)

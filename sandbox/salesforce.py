@@ -168,7 +168,8 @@ class SalesforceOrg:
         self.latency = 0.0
         self.token_status: int | None = None
         self.multiday = False
-        self.bin_keeps_unique = False
+        # Two things that Salesforce's documentation does not say.
+        self.bin_keeps_unique = self.archive_hides_id = False
         self.consumer_secret = CONSUMER_SECRET
         self.requests: list[tuple[str, str]] = []
         self.sign_ins = 0
@@ -547,7 +548,7 @@ class SalesforceOrg:
         }
 
     def _live(self, name: str, record_id: str) -> Json:
-        record = self.records[name].get(record_id)
+        record = self.records[name].get(_with_checksum(record_id[:15]))
         if record is None:
             raise Refusal(404, "NOT_FOUND", "The requested resource does not exist")
         if record["IsDeleted"]:
@@ -557,6 +558,8 @@ class SalesforceOrg:
     def _find(self, name: str, external: str, value: str) -> Json | None:
         for record_id in self._holders.get((name, external), {}).get(value, []):
             record = self.records[name][record_id]
+            if self.archive_hides_id and self._is_archived(record):
+                continue
             if not record["IsDeleted"] and record.get(external) == value:
                 return record
         return None

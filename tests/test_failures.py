@@ -186,6 +186,40 @@ def test_message_too_large_for_a_task_waits_all_the_same(
         assert queued[name] == direct[name]
 
 
+# --- What Salesforce's documentation does not say: either answer is safe --------------------------
+
+
+@pytest.mark.parametrize("hides", [False, True])
+def test_event_of_over_a_year_ago_is_edited_and_deleted(
+    function: Function, world: World, hides: bool
+) -> None:
+    world.salesforce.archive_hides_id = hides
+    interval = {"start": "2024-11-04T08:30:00Z", "end": "2024-11-04T09:30:00Z"}
+    old = payload(timeInterval=interval)
+    assert result(function.post("TIMER_STOPPED", old)) == (200, "created")
+    edited = old | {"description": "edited"}
+    assert result(function.post("TIME_ENTRY_UPDATED", edited)) == (200, "updated")
+    (event,) = world.salesforce.events()
+    assert event["Description"].startswith("edited")
+    assert result(function.post("TIME_ENTRY_DELETED", edited)) == (200, "deleted")
+    assert world.salesforce.events() == []
+
+
+def test_recycle_bin_that_keeps_the_entrys_id_is_told_until_it_is_emptied(
+    function: Function, world: World
+) -> None:
+    world.salesforce.bin_keeps_unique = True
+    function.post("TIMER_STOPPED", payload())
+    function.post("TIME_ENTRY_DELETED", payload())
+    world.tasks.paused = True
+    assert result(function.post("TIME_ENTRY_RESTORED", payload())) == (202, "queued")
+    assert function.log[-1]["severity"] == "ERROR"
+    assert "recycle bin" in function.log[-1]["reason"]
+    world.salesforce.forget_events()
+    drain(world)
+    assert world.salesforce.event(entry_id())
+
+
 # --- The marker of a queued request ---------------------------------------------------------------
 
 MARK = "Clockify-First-Received"
