@@ -87,7 +87,8 @@ class Clockify:
         try:
             return _object(self.get(path, hydrated="true"), path)
         except ClockifyError as error:
-            if error.status == 404:
+            # Some of Clockify's calls answer so for what is gone: "… doesn't belong to Workspace".
+            if error.status == 404 or (error.status == 400 and "belong" in str(error)):
                 return None
             raise
 

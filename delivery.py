@@ -17,7 +17,7 @@ from google_cloud import Secret
 from links import Directory
 from mapping import Decision, Delete, Ignore, IntegrationError, Upsert
 from order import Order, Turns, Verdict
-from salesforce import Org, SalesforceUnavailable
+from salesforce import TAKEN_BACK, Org, SalesforceUnavailable
 
 # To connect and to read, in seconds: Clockify's API is asked while its webhook waits.
 CLOCKIFY_TIMEOUT = (1.5, 3.0)
@@ -39,7 +39,6 @@ class Arrival:
     queued: bool
     doubtful: bool
     deadline: float  # of time.monotonic()
-    again: bool = False
     result: str = ""  # created, updated, deleted, ignored, stale or queued
     error: IntegrationError | None = None
     notes: list[str] = field(default_factory=list)
@@ -65,7 +64,7 @@ class Delivery:
         self._directory = Directory(org, clockify=self._clockify if api_key else None)
         self._subject = subject
         self._leaves_tombstones = leaves_tombstones
-        self._order = Order(can_ask=api_key is not None)
+        self._order = Order()
         self._turns = Turns()
 
     def deliver(self, arrival: Arrival) -> str:
@@ -77,9 +76,13 @@ class Delivery:
             self._order.note_queued(decision.entry_id, event_type, arrival.first_ms, _now_ms())
         else:
             receipt = self._order.receive(
-                decision.entry_id, event_type, arrival.fingerprint, arrival.first_ms
+                decision.entry_id,
+                event_type,
+                arrival.fingerprint,
+                arrival.first_ms,
+                can_ask=self._can_ask(arrival.entry),
             )
-            arrival.first_ms, arrival.again = receipt.first_ms, receipt.again
+            arrival.first_ms = receipt.first_ms
             arrival.doubtful = receipt.verdict is Verdict.DOUBTFUL
             if receipt.verdict is Verdict.STALE:
                 return "stale"
@@ -122,7 +125,7 @@ class Delivery:
                 pass  # It may have been carried out or not: what follows is right for either.
             else:
                 # Not found: the message that should have made the Event may be in the queue.
-                late = decision.finished and self._leaves_tombstones and not arrival.again
+                late = decision.finished and self._leaves_tombstones
                 if found or not late:
                     return "deleted"
         return "deleted" if self._org.bury(entry_id, first_ms, deadline) else "stale"
@@ -143,12 +146,12 @@ class Delivery:
             return result
         if result == "created" and arrival.event_type != mapping.RESTORED:
             return result if self._order.restored_since(entry_id, deleted_ms) else None
-        return self._take_back(arrival, entry_id) if deleted_ms > first_ms else result
+        return None if deleted_ms > first_ms else result
 
     def _take_back(self, arrival: Arrival, entry_id: str) -> str:
         """Delete the Event of an entry that was deleted, unless it has been restored since."""
         if not self._order.restored_since(entry_id, arrival.first_ms):
-            self._org.delete(entry_id, arrival.deadline)
+            self._org.bury(entry_id, arrival.first_ms, arrival.deadline, subject=TAKEN_BACK)
         return "stale"
 
     def _write(self, arrival: Arrival, decision: Upsert) -> str:
@@ -166,7 +169,7 @@ class Delivery:
         """
         arrival.doubtful = True
         asked_ms = _now_ms()
-        entry = self._ask_clockify(arrival.entry, entry_id)
+        entry = self._ask_clockify(arrival.entry, entry_id, arrival.deadline)
         truth: Decision = Delete(entry_id)
         if entry is not None:
             truth = mapping.decide(None, entry, subject=self._subject)
@@ -182,9 +185,12 @@ class Delivery:
         named = isinstance(entry, dict) and isinstance(entry.get("workspaceId"), str)
         return named and self._api_key is not None
 
-    def _ask_clockify(self, entry: Any, entry_id: str) -> mapping.Json:
+    def _ask_clockify(self, entry: Any, entry_id: str, deadline: float) -> mapping.Json:
         """The entry as Clockify has it now, None if it is gone. Raises IntegrationError."""
-        found = self._clockify(timeout=CLOCKIFY_TIMEOUT).time_entry(entry["workspaceId"], entry_id)
+        left = max(1.0, deadline - time.monotonic())
+        connect_s, read_s = CLOCKIFY_TIMEOUT
+        clockify = self._clockify(timeout=(min(connect_s, left / 3), min(read_s, left * 2 / 3)))
+        found = clockify.time_entry(entry["workspaceId"], entry_id)
         if found is not None and not found.get("user"):
             found["user"] = entry.get("user")  # an entry asked for by itself need not name it
         return found

@@ -53,7 +53,7 @@ class Secret:
         self._name = name if "/versions/" in name else f"{name}/versions/latest"
         self._lock = threading.Lock()
         self._value: str | None = None
-        self._read_at = self._tried_at = self._looked_at = -KEPT_S
+        self._read_at = self._tried_at = self._looked_at = self._failed_at = -KEPT_S
 
     def value(self) -> str:
         """Return the secret's text; what is in memory serves on while it cannot be read.
@@ -61,7 +61,10 @@ class Secret:
         Raises SecretUnavailable when there is nothing in memory either.
         """
         if self._value is None:
+            began = time.monotonic()
             with self._lock:
+                if self._value is None and self._failed_at >= began:
+                    raise SecretUnavailable(f"{self._name} could not be read a moment ago")
                 return self._read() if self._value is None else self._value
         now = time.monotonic()
         due = now - self._read_at > KEPT_S and now - self._tried_at > LOOK_EVERY_S
@@ -113,6 +116,7 @@ class Secret:
             )
             self._value = answer.payload.data.decode("utf-8-sig")
         except (exceptions.GoogleAPIError, GoogleAuthError, UnicodeDecodeError) as error:
+            self._failed_at = time.monotonic()
             raise SecretUnavailable(
                 f"{self._name} cannot be read ({type(error).__name__}): see that it exists and that"
                 " the service account has roles/secretmanager.secretAccessor on it"

@@ -165,8 +165,11 @@ def essential(entry: Json) -> Json:
     names = _names(entry)
     project, user = _object(entry, "project"), _object(entry, "user")
     interval = entry.get("timeInterval")
-    plain = ("id", "workspaceId", "billable", "type")
-    kept: dict[str, Json] = {key: entry[key] for key in plain if key in entry}
+    kept: dict[str, Json] = {"id": entry.get("id"), "workspaceId": _id(entry.get("workspaceId"))}
+    if isinstance(entry.get("billable"), bool):
+        kept["billable"] = entry["billable"]
+    if entry.get("type") == "BREAK":
+        kept["type"] = "BREAK"
     if isinstance(interval, dict):
         kept["timeInterval"] = {key: interval[key] for key in ("start", "end") if key in interval}
     elif "timeInterval" in entry:

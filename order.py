@@ -38,7 +38,6 @@ class Receipt:
 
     verdict: Verdict
     first_ms: int
-    again: bool = False
 
 
 @dataclass(slots=True)
@@ -49,22 +48,30 @@ class _Entry:
     deleted_ms: int = 0  # and of the newest that deletes it
     restored_ms: int = 0  # and of the newest that brings it back
     gone: bool = False
+    heard_deletion: bool = False  # from Clockify itself, so that none after it is missed
     touched_ms: int = 0
 
 
 class Order:
     """An instance's memory of the entries that it has lately heard of. Safe between threads."""
 
-    def __init__(self, *, can_ask: bool) -> None:
-        """`can_ask`: a doubtful case is handed to the caller, who asks Clockify."""
-        self._can_ask = can_ask
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
 
     def receive(
-        self, entry_id: str, event_type: str | None, fingerprint: int, now_ms: int
+        self,
+        entry_id: str,
+        event_type: str | None,
+        fingerprint: int,
+        now_ms: int,
+        *,
+        can_ask: bool = False,
     ) -> Receipt:
-        """Note a message that came from Clockify and say what it is."""
+        """Note a message that came from Clockify and say what it is.
+
+        `can_ask`: a doubtful case is handed to the caller, who asks Clockify.
+        """
         with self._lock:
             entry = self._entry(entry_id, now_ms)
             while now_ms in (entry.written_ms, entry.deleted_ms):
@@ -72,10 +79,10 @@ class Order:
             first_ms = entry.seen.get(fingerprint)
             revives = event_type == RESTORED or event_type in DELETES
             if first_ms is not None and fingerprint == entry.newest:
-                return Receipt(Verdict.NEWEST, first_ms, again=True)
+                return Receipt(Verdict.NEWEST, first_ms)
             if entry.gone and not revives:
                 return Receipt(Verdict.STALE, first_ms or now_ms)
-            if first_ms is not None and self._can_ask:
+            if first_ms is not None and can_ask:
                 return Receipt(Verdict.DOUBTFUL, first_ms)
             if first_ms is not None and now_ms - first_ms <= REPEAT_MS:
                 return Receipt(Verdict.STALE, first_ms)
@@ -85,6 +92,7 @@ class Order:
             if now_ms > max(entry.written_ms, entry.deleted_ms):
                 entry.newest = fingerprint
             _note(entry, event_type, now_ms)
+            entry.heard_deletion |= event_type in DELETES
             return Receipt(Verdict.NEWEST, now_ms)
 
     def note_queued(
@@ -116,7 +124,7 @@ class Order:
         """Tell whether a delete of the entry has come by here, so that `overtaken` knows of it."""
         with self._lock:
             entry = self._entries.get(entry_id)
-            return entry is not None and entry.deleted_ms > 0
+            return entry is not None and entry.heard_deletion
 
     def restored_since(self, entry_id: str, deleted_ms: int) -> bool:
         """Tell whether a TIME_ENTRY_RESTORED has come after a deletion at `deleted_ms`."""

@@ -34,6 +34,8 @@ POOL = 1000
 EVENT = f"sobjects/Event/{EXTERNAL_ID}/"
 # What stands in the recycle bin for an entry that was deleted before its Event could be written.
 TOMBSTONE = "Deleted in Clockify"
+# And for an Event of ours that came too late: no deletion of Clockify's.
+TAKEN_BACK = "Taken back"
 LINK_FIELDS = ("OwnerId", "WhatId", "WhoId")
 LINKS = "Clockify_Links__c"
 _NO_ID = 18 * "-"
@@ -238,19 +240,30 @@ class Org:
             return False
         return True
 
-    def bury(self, entry_id: str, version: int, deadline: float) -> bool:
+    def bury(
+        self, entry_id: str, version: int, deadline: float, *, subject: str = TOMBSTONE
+    ) -> bool:
         """Delete an entry's Event unless a newer state is there, and leave a tombstone.
 
         Stamping the version first lets Salesforce refuse an overtaken delete, and an Event that was
         never written is in the recycle bin all the same, where `buried` finds it when an older
-        message comes late. Returns False if overtaken. Raises as `upsert`.
+        message comes late. `subject`: TAKEN_BACK where it is no deletion of Clockify's. Returns
+        False if overtaken. Raises as `upsert`.
         """
         moment = datetime.fromtimestamp(version / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        stamp = {"StartDateTime": moment, "EndDateTime": moment, "Subject": TOMBSTONE}
-        stamped = self.upsert(Upsert(entry_id, stamp), version, Links(), deadline)
-        if stamped.result == "stale":
-            return False
-        self._delete(stamped.path, deadline)
+        stamp = {"StartDateTime": moment, "EndDateTime": moment, "Subject": subject}
+        path = EVENT + entry_id
+        try:
+            stamped = self.upsert(Upsert(entry_id, stamp), version, Links(), deadline)
+            if stamped.result == "stale":
+                return False
+            path = stamped.path
+        except SalesforceRefused as refusal:
+            # A rule of the org's own, and `upsert` has seen that nothing newer is there; or the
+            # recycle bin holds the entry already, and on to its id.
+            if refusal.code not in (RULE, "ENTITY_IS_DELETED"):
+                raise
+        self._delete(path, deadline)
         return True
 
     def buried(self, entry_id: str, deadline: float) -> int | None:
@@ -268,7 +281,7 @@ class Org:
         times = [
             int(row[VERSION]) if row["Subject"] == TOMBSTONE else _ms(row["SystemModstamp"])
             for row in found
-            if row["CreatedById"] == row["LastModifiedById"]
+            if row["CreatedById"] == row["LastModifiedById"] and row["Subject"] != TAKEN_BACK
         ]
         return max(times, default=None)
 
@@ -331,7 +344,7 @@ class Org:
                 if refusal is not None:
                     raise refusal from None
                 if error.status == 401 and client is not None:
-                    self._sign_out(client)
+                    self._sign_out(client, deadline)
             except ValueError as error:
                 failure = f"an answer that is not JSON ({type(error).__name__})"
             if attempt == tries or deadline - time.monotonic() < 0.5:
@@ -378,11 +391,15 @@ class Org:
         client.headers.pop("X-PrettyPrint", None)
         return client
 
-    def _sign_out(self, client: Salesforce) -> None:
+    def _sign_out(self, client: Salesforce, deadline: float) -> None:
         """Forget an expired session, unless another thread has a new one already."""
-        with self._signing_in:
+        if not self._signing_in.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            return
+        try:
             if self._client is client:
                 self._client = None
+        finally:
+            self._signing_in.release()
 
     def _count(self) -> None:
         self._calls.made = self.calls + 1

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import requests
 from conftest import entry_id, payload
 from schedules import Schedule
 
@@ -361,6 +362,90 @@ def test_edit_brings_back_an_event_that_a_person_deleted_in_salesforce(
     world.salesforce.remove("Event", event["Id"])
     edited = payload(description="edited")
     assert result(function.post("TIME_ENTRY_UPDATED", edited)) == (200, "created")
+
+
+def deliver_task(world: World, number: int) -> tuple[int, str]:
+    """Let the queue deliver one of its tasks, counted in their order, while it stands still."""
+    task = list(world.tasks.waiting.values())[number]
+    response = requests.post(task.url, data=task.body, headers=task.headers, timeout=30)
+    if response.ok:
+        world.tasks.waiting.pop(task.name)
+    return result(response)
+
+
+def send(
+    world: World, function: Function, kind: str, *, late: bool = False, **changes: Any
+) -> None:
+    """Send one message of the test's entry, straight or through the queue."""
+    world.salesforce.faults.limit = 1 if late else 0
+    response = function.post(NAMES[kind], payload(**changes))
+    assert response.status_code == (202 if late else 200)
+    world.salesforce.faults.clear()
+
+
+def test_late_create_that_is_taken_back_does_not_void_a_late_restore(
+    world: World, cold: Function
+) -> None:
+    world.tasks.paused = True
+    send(world, cold, "create", late=True)
+    send(world, cold, "delete")
+    send(world, cold, "restore", late=True, description="restored")
+    cold.kill()
+    cold.start()
+    assert deliver_task(world, 0) == (200, "stale")
+    assert deliver_task(world, 0) == (200, "created")
+    assert world.salesforce.event(entry_id())
+
+
+def test_late_deletion_does_not_hide_a_later_one(world: World, cold: Function) -> None:
+    world.tasks.paused = True
+    send(world, cold, "create")
+    send(world, cold, "delete", late=True)
+    send(world, cold, "restore", late=True)
+    send(world, cold, "delete", description="edited, then deleted again")
+    cold.kill()
+    cold.start()
+    deliver_task(world, 0)
+    deliver_task(world, 0)
+    assert world.salesforce.events() == []
+
+
+def test_deletion_answered_503_leaves_its_tombstone_when_it_comes_again(
+    world: World, cold: Function
+) -> None:
+    world.tasks.paused = True
+    send(world, cold, "create", late=True)
+    world.salesforce.faults.limit = 1
+    world.tasks.down = True
+    assert cold.post(NAMES["delete"], payload()).status_code == 503
+    world.tasks.down = False
+    send(world, cold, "delete")
+    cold.kill()
+    cold.start()
+    assert deliver_task(world, 0) == (200, "stale")
+    assert world.salesforce.events() == []
+
+
+def test_late_deletion_passes_a_rule_that_refuses_its_stamp(world: World, cold: Function) -> None:
+    world.tasks.paused = True
+    send(world, cold, "create")
+    send(world, cold, "delete", late=True)
+    world.salesforce.faults.rule = 1
+    assert deliver_task(world, 0) == (200, "deleted")
+    assert world.salesforce.events() == []
+
+
+def test_part_of_a_split_with_odd_fields_waits_too(function: Function, world: World) -> None:
+    world.tasks.paused = True
+    parts = [
+        payload("TIME_ENTRY_SPLIT", id=f"{entry_id()}1", workspaceId="\ud800"),
+        payload("TIME_ENTRY_SPLIT", id=f"{entry_id()}2", type="x" * 200_000),
+    ]
+    world.salesforce.faults.limit = 1
+    assert result(function.post("TIME_ENTRY_SPLIT", parts)) == (202, "queued")
+    world.salesforce.faults.clear()
+    drain(world)
+    assert len(world.salesforce.events()) == 2
 
 
 @pytest.mark.parametrize("seed", [20261102, 7])

@@ -494,6 +494,15 @@ def test_secret_manager_down_on_a_cold_start_is_503(world: World, cold: Function
     assert answer(cold.post("TIMER_STOPPED", payload())) == (200, "created")
 
 
+def test_secret_manager_down_is_told_to_all_at_once(world: World, cold: Function) -> None:
+    world.secret_manager.down = True
+    began = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(lambda _: cold.post("NEW_PROJECT", {}), range(12)))
+    assert {response.status_code for response in answers} == {503}
+    assert time.monotonic() - began < 8
+
+
 # --- Settings and log -----------------------------------------------------------------------------
 
 

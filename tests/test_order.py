@@ -43,27 +43,27 @@ def test_history_gives_the_verdict_on_its_last_message(
     history: list[tuple[str, int, int]], without_key: Verdict, with_key: Verdict
 ) -> None:
     for can_ask, expected in ((False, without_key), (True, with_key)):
-        order = Order(can_ask=can_ask)
+        order = Order()
         for kind, fingerprint, second in history:
-            receipt = order.receive("e", kind, fingerprint, second * 1000)
+            receipt = order.receive("e", kind, fingerprint, second * 1000, can_ask=can_ask)
         assert receipt.verdict is expected
 
 
 def test_repeated_message_keeps_its_first_receipt() -> None:
-    order = Order(can_ask=False)
+    order = Order()
     first = order.receive("e", NEW, 1, 1000)
     again = order.receive("e", NEW, 1, 71_000)
-    assert (first.first_ms, first.again) == (1000, False)
-    assert (again.first_ms, again.again) == (1000, True)
+    assert first.first_ms == again.first_ms == 1000
+    assert again.verdict is NEWEST
 
 
 def test_two_messages_in_one_millisecond_get_different_times() -> None:
-    order = Order(can_ask=False)
+    order = Order()
     assert order.receive("e", NEW, 1, 1000).first_ms < order.receive("e", DELETE, 2, 1000).first_ms
 
 
 def test_repeat_after_ten_minutes_is_new() -> None:
-    order = Order(can_ask=False)
+    order = Order()
     order.receive("e", DELETE, 1, 0)
     assert order.receive("e", NEW, 2, REMEMBERED_MS).verdict is STALE
     assert order.receive("f", NEW, 2, 0).verdict is NEWEST
@@ -72,7 +72,7 @@ def test_repeat_after_ten_minutes_is_new() -> None:
 
 
 def test_memory_is_bounded() -> None:
-    order = Order(can_ask=False)
+    order = Order()
     for number in range(REMEMBERED_ENTRIES + 50):
         order.receive(str(number), DELETE, 1, number)
     assert order.receive("0", NEW, 2, number).verdict is NEWEST
@@ -96,7 +96,7 @@ def test_memory_is_bounded() -> None:
 def test_newer_message_voids_an_older_one(
     known: list[tuple[str, int]], first_ms: int, write_void: bool, delete_void: bool
 ) -> None:
-    order = Order(can_ask=False)
+    order = Order()
     for kind, at_ms in known:
         order.note_queued("e", kind, at_ms, at_ms)
     assert order.overtaken("e", first_ms, delete=False) is write_void
@@ -104,7 +104,7 @@ def test_newer_message_voids_an_older_one(
 
 
 def test_restored_entry_is_known_as_such() -> None:
-    order = Order(can_ask=False)
+    order = Order()
     order.note_queued("e", DELETE, 10, 10)
     assert not order.restored_since("e", 10)
     order.note_queued("e", RESTORE, 20, 20)
@@ -123,7 +123,7 @@ def test_restored_entry_is_known_as_such() -> None:
 def test_any_history_never_revives_a_deleted_entry_but_by_restored(
     history: list[tuple[str, int, int]],
 ) -> None:
-    order = Order(can_ask=False)
+    order = Order()
     now, gone = 0, False
     for kind, number, seconds in history:
         now += seconds * 1000 + 1
@@ -136,7 +136,7 @@ def test_any_history_never_revives_a_deleted_entry_but_by_restored(
 
 @given(st.integers(1, REPEAT_MS // 1000), st.integers(1, 5))
 def test_repeat_within_two_minutes_is_stale_whatever_came_between(gap: int, others: int) -> None:
-    order = Order(can_ask=False)
+    order = Order()
     order.receive("e", NEW, 0, 1)
     for number in range(others):
         order.receive("e", EDIT, number + 1, 2 + number)
