@@ -1,4 +1,5 @@
-# make run, make test: on a machine with Python 3.11 or newer and nothing else.
+# make run: on a machine with Python 3.11 or newer and nothing else; make test also wants npm and
+# gcloud, and says so.
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 VENV := .venv
@@ -24,7 +25,7 @@ check: $(VENV)/.installed ## Types and style only
 soak: $(VENV)/.installed ## 20,000 random messages with faults; prints what was lost, twice or stale
 	$(BIN)/python -m tests.schedules
 
-benchmark: $(VENV)/.installed ## Compare with the floor and with the recipe; about 10 minutes
+benchmark: $(VENV)/.installed ## Compare with the floor and with the recipe; about 8 minutes
 	$(BIN)/python -m tests.benchmark
 
 clean: ## Take away what the other targets made

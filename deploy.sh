@@ -39,7 +39,7 @@ EVENT_SUBJECT='' WORKSPACE=''
 # ... and what can be set here, or by the environment.
 BASE_IMAGE=${BASE_IMAGE:-python313}
 CONCURRENCY=${CONCURRENCY:-80}    # requests at a time in one instance, and its threads
-MAX_INSTANCES=${MAX_INSTANCES:-1} # one takes 50 messages a second, and remembers all repeats
+MAX_INSTANCES=${MAX_INSTANCES:-1} # one takes hundreds of messages a second and knows repeats
 REPAIR_DAYS=${REPAIR_DAYS:-7}
 REPAIR_SCHEDULE=${REPAIR_SCHEDULE:-17 2 * * *}
 REPAIR_TIME_ZONE=${REPAIR_TIME_ZONE:-Etc/UTC}

@@ -17,7 +17,7 @@ SHOWN = ("Subject", "StartDateTime", "EndDateTime", "ShowAs", "OwnerId", "WhatId
 
 def main() -> int:
     """Run until Ctrl-C or SIGTERM."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="clockify-salesforce-") as folder:
         print("Starting stand-ins for Salesforce, Secret Manager, Cloud Tasks and Clockify's API")
         world = World(Path(folder))
@@ -28,7 +28,7 @@ def main() -> int:
             show(world, function)
             while True:
                 time.sleep(3600)
-        except (KeyboardInterrupt, SystemExit):
+        except KeyboardInterrupt:
             print("\nStopping all of it.")
         finally:
             function.stop()
