@@ -3,9 +3,10 @@
 import signal
 import socket
 import sys
-import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from sandbox import page
 from sandbox.salesforce import FAULTS
@@ -18,21 +19,23 @@ SHOWN = ("Subject", "StartDateTime", "EndDateTime", "ShowAs", "OwnerId", "WhatId
 def main() -> int:
     """Run until Ctrl-C or SIGTERM."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with tempfile.TemporaryDirectory(prefix="clockify-salesforce-") as folder:
-        print("Starting stand-ins for Salesforce, Secret Manager, Cloud Tasks and Clockify's API")
-        world = World(Path(folder))
-        settle(world)
-        print("Starting the function under functions-framework")
-        function = Function(world, port=port_near(8080))
+    with ExitStack() as cleanup:
+        folder = cleanup.enter_context(TemporaryDirectory(prefix="clockify-salesforce-"))
         try:
+            print(
+                "Starting stand-ins for Salesforce, Secret Manager, Cloud Tasks and Clockify's API"
+            )
+            world = World(Path(folder))
+            cleanup.callback(world.close)
+            settle(world)
+            print("Starting the function under functions-framework")
+            function = Function(world, port=port_near(8080))
+            cleanup.callback(function.stop)
             show(world, function)
             while True:
                 time.sleep(3600)
         except KeyboardInterrupt:
             print("\nStopping all of it.")
-        finally:
-            function.stop()
-            world.close()
     return 0
 
 

@@ -168,6 +168,13 @@ class Function:
                 stderr=log,
                 start_new_session=True,  # so that all of its processes can be ended together
             )
+        try:
+            self._wait_until_it_listens()
+        except BaseException:
+            self.kill()
+            raise
+
+    def _wait_until_it_listens(self) -> None:
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
