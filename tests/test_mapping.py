@@ -375,6 +375,25 @@ def decided(event_type: str | None, entry: Any) -> object:
         return str(error)
 
 
+@pytest.mark.parametrize(
+    "entry",
+    [
+        sample(),
+        sample("NEW_TIME_ENTRY"),
+        sample("NEW_TIMER_STARTED"),
+        sample("TIME_ENTRY_UPDATED", type="BREAK", billable=False),
+        sample(timeInterval=None, billable=None, workspaceId=7),
+        sample(timeInterval=...),
+        None,
+    ],
+)
+@pytest.mark.parametrize("event_type", ["TIMER_STOPPED", "TIME_ENTRY_DELETED"])
+def test_sample_is_decided_the_same_when_reduced_to_its_essentials(
+    event_type: str, entry: Any
+) -> None:
+    assert decided(event_type, mapping.essential(entry)) == decided(event_type, entry)
+
+
 @given(event_type=TYPES, entry=ENTRIES | VALUES)
 def test_any_entry_is_decided_the_same_when_reduced_to_its_essentials(
     event_type: str | None, entry: Any
