@@ -22,7 +22,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 import mapping
-from clockify import REGIONS, Clockify
+from clockify import REGIONS, Clockify, region_and_key
 from history import History, Json, start_of
 from links import Directory
 from mapping import IntegrationError
@@ -180,8 +180,8 @@ def api_key(arguments: argparse.Namespace) -> tuple[str, str]:
         text = getpass.getpass("Clockify API key: ")
     else:
         raise WrongCall("no Clockify API key: set CLOCKIFY_API_KEY or --clockify-api-key-file")
-    *region, key = text.split() or [""]
-    return (region[0] if region else arguments.region), key
+    region, key = region_and_key(text)
+    return region or arguments.region, key
 
 
 class Progress:

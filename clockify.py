@@ -48,6 +48,12 @@ def reports_url(region: str = "") -> str:
     return api_url(region).removesuffix("/api/v1") + "/report/v1"
 
 
+def region_and_key(text: str) -> tuple[str, str]:
+    """Split what a secret, file or prompt holds: a key, or its region, a space and the key."""
+    *region, key = text.split() or [""]
+    return (region[0] if region else ""), key
+
+
 class Clockify:
     """One account's view of Clockify, over one pooled HTTP session.
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import mapping
-from clockify import Clockify
+from clockify import Clockify, region_and_key
 from google_cloud import Secret
 from links import Directory
 from mapping import Decision, Delete, Ignore, IntegrationError, Upsert
@@ -196,9 +196,8 @@ class Delivery:
         return found
 
     def _clockify(self, *, timeout: tuple[float, float]) -> Clockify:
-        # The secret holds the key, or its region, a space and the key.
-        *region, key = (self._api_key.value().split() if self._api_key else []) or [""]
-        return Clockify(api_key=key, region=region[0] if region else "", timeout=timeout)
+        region, key = region_and_key(self._api_key.value() if self._api_key else "")
+        return Clockify(api_key=key, region=region, timeout=timeout)
 
 
 def _now_ms() -> int:

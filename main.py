@@ -424,10 +424,6 @@ def _where(error: Exception) -> str:
     return " > ".join(f"{os.path.basename(frame.filename)}:{frame.lineno}" for frame in frames)
 
 
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
 try:
     FUNCTION = Function(read_settings(os.environ))
 except IntegrationError as error:

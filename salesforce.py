@@ -173,11 +173,6 @@ class Org:
         self._no_mark_until = 0.0
 
     @property
-    def is_cold(self) -> bool:
-        """True until somebody has signed in."""
-        return self._client is None
-
-    @property
     def calls(self) -> int:
         """Calls that this thread has made to Salesforce, sign-ins included."""
         return getattr(self._calls, "made", 0)

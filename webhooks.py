@@ -9,7 +9,7 @@ and holds nothing secret. https://docs.clockify.me/#tag/Webhooks
 import argparse
 import sys
 
-from clockify import Clockify, ClockifyError, Json
+from clockify import Clockify, ClockifyError, Json, region_and_key
 from mapping import IntegrationError
 
 # In order of worth: a Free workspace has three webhooks, and the first two are the time entries.
@@ -117,10 +117,10 @@ def main() -> int:
     parser.add_argument("--delete", action="store_true", help="delete the URL's webhooks instead")
     arguments = parser.parse_args()
     try:
-        *region, key = sys.stdin.readline().split() or [""]
+        region, key = region_and_key(sys.stdin.readline())
         clockify = Clockify(
             api_key=key,
-            region=region[0] if region else "",
+            region=region,
             patience=PATIENCE,
             on_wait=lambda seconds: say(f"  Clockify asks to wait {seconds:.0f} s"),
         )

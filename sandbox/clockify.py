@@ -22,7 +22,6 @@ from zoneinfo import ZoneInfo
 KEY = "the-clockify-api-key"
 WORKSPACE = "64a687e29ae1f428e7ebe303"
 API_HOST = "api.clockify.me"
-REPORTS_HOST = "reports.api.clockify.me"
 
 Json = dict[str, Any]
 Answer = tuple[int, Any, dict[str, str]]

@@ -25,7 +25,7 @@ from sandbox.internet import Answer, Internet, Request
 PROJECT = "sandbox-project"
 QUEUE = f"projects/{PROJECT}/locations/europe-west1/queues/clockify-salesforce-retry"
 LARGEST_TASK = 100 * 1024
-CONCURRENT, DISPATCHES = 10, 500
+CONCURRENT = 10  # posts at a time
 
 
 async def token(request: Request) -> Answer:

@@ -173,7 +173,6 @@ class SalesforceOrg:
         self.consumer_secret = CONSUMER_SECRET
         self.requests: list[tuple[str, str]] = []
         self.sign_ins = 0
-        self.bodies: list[bytes] = []
         self._put(
             "User",
             self.USER_ID,
@@ -235,7 +234,6 @@ class SalesforceOrg:
             await asyncio.sleep(self.latency)
             return self._token(request)
         self.requests.append((request.method, request.path.split(f"/v{self._version}/")[-1]))
-        self.bodies.append(request.body)
         if faults.strikes("hang"):
             await asyncio.sleep(30)
             return Answer(lost=True)

@@ -24,11 +24,16 @@ def entry_id() -> str:
     return _entry_ids[-1]
 
 
-def payload(name: str = "TIMER_STOPPED", **changes: Any) -> dict[str, Any]:
-    """A message of the test's entry as Clockify sends it; a change to ... takes a field away."""
+def sample(name: str = "TIMER_STOPPED", **changes: Any) -> dict[str, Any]:
+    """A message as Clockify sends it, with changes; a value of ... takes a field away."""
     entry = json.loads((PAYLOADS / f"{name}.json").read_text())
-    entry.update({"id": entry_id()} | changes)
+    entry.update(changes)
     return {key: value for key, value in entry.items() if value is not ...}
+
+
+def payload(name: str = "TIMER_STOPPED", **changes: Any) -> dict[str, Any]:
+    """A message of the test's own entry."""
+    return sample(name, **({"id": entry_id()} | changes))
 
 
 @pytest.fixture(scope="session")

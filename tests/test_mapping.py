@@ -1,24 +1,15 @@
 """mapping.py: values in, decisions out; every row of what an Event looks like."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import sample
 from hypothesis import given
 from hypothesis import strategies as st
 
 import mapping
 from mapping import BadMessage, Delete, Ignore, IntegrationError, Upsert
-
-PAYLOADS = Path(__file__).parent / "payloads"
-
-
-def sample(name: str = "TIMER_STOPPED", **changes: Any) -> dict[str, Any]:
-    """A time entry as Clockify sends it, with changes; a value of ... takes a field away."""
-    entry = json.loads((PAYLOADS / f"{name}.json").read_text())
-    entry.update(changes)
-    return {key: value for key, value in entry.items() if value is not ...}
 
 
 def between(start: Any, end: Any) -> dict[str, Any]:

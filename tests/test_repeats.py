@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 import time_machine
-from conftest import PAYLOADS
+from conftest import sample
 from flask import Flask
 from flask.testing import FlaskClient
 from functions_framework import create_app
+from werkzeug.test import TestResponse
 
 from sandbox.clockify import Message
 from sandbox.google_cloud import PROJECT
@@ -52,9 +53,9 @@ def client(
     return app.test_client(), has_key
 
 
-def post(client: FlaskClient, world: World, message: Message) -> str:
+def send(client: FlaskClient, world: World, message: Message) -> TestResponse:
     event_type, entry = message
-    response = client.post(
+    return client.post(
         "/",
         data=json.dumps(entry),
         headers={
@@ -62,6 +63,10 @@ def post(client: FlaskClient, world: World, message: Message) -> str:
             "Clockify-Webhook-Event-Type": event_type,
         },
     )
+
+
+def post(client: FlaskClient, world: World, message: Message) -> str:
+    response = send(client, world, message)
     assert response.status_code == 200, response.text
     return str(response.get_json()["result"])
 
@@ -150,7 +155,7 @@ def test_repeats_never_revive_what_is_gone_nor_replace_what_is_newer(
 
 def test_repeat_after_a_deletion_is_stale(world: World, client: tuple[FlaskClient, bool]) -> None:
     app, _ = client
-    entry = json.loads((PAYLOADS / "TIMER_STOPPED.json").read_text()) | {"id": "repeat1"}
+    entry = sample(id="repeat1")
     with time_machine.travel(NOON, tick=False) as clock:
         assert post(app, world, ("TIMER_STOPPED", entry)) == "created"
         clock.shift(5)
@@ -194,14 +199,7 @@ def test_clockify_unreachable_in_doubt_waits_in_the_queue(
         post(app, world, edited)
         clock.shift(20)
         api.faults.broken = 1
-        response = app.post(
-            "/",
-            data=json.dumps(made[1]),
-            headers={
-                "Clockify-Signature": world.signing_secret,
-                "Clockify-Webhook-Event-Type": made[0],
-            },
-        )
+        response = send(app, world, made)
         assert response.status_code == (503 if has_key else 200)
         assert "result" not in response.get_json() or not has_key
     event = world.salesforce.event(made[1]["id"])
@@ -213,7 +211,7 @@ def test_doubt_about_an_id_without_a_workspace_is_stale(
     world: World, client: tuple[FlaskClient, bool]
 ) -> None:
     app, _ = client
-    entry = json.loads((PAYLOADS / "TIMER_STOPPED.json").read_text()) | {"id": "batch1"}
+    entry = sample(id="batch1")
     batch: Any = ["batch1"]
     with time_machine.travel(NOON, tick=False) as clock:
         assert post(app, world, ("TIMER_STOPPED", entry)) == "created"

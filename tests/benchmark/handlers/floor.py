@@ -49,18 +49,5 @@ def signed_in() -> tuple[str, dict[str, str]]:
     return answer["instance_url"], {"Authorization": f"Bearer {answer['access_token']}"}
 
 
-def secret(setting: str) -> str:
-    """Read a secret with Google's client."""
-    name = f"{os.environ[setting]}/versions/latest"
-    answer = secret_manager().access_secret_version(name=name)
-    return str(answer.payload.data.decode())
-
-
-@functools.cache
-def secret_manager() -> Any:
-    """Google's client."""
-    return secretmanager.SecretManagerServiceClient()
-
-
 if not os.environ.get("CREDENTIALS"):  # else nothing of Google's is loaded
-    from google.cloud import secretmanager
+    from google_secret import secret  # type: ignore[import-not-found]

@@ -6,7 +6,6 @@ simple-salesforce as its documentation shows it: https://simple-salesforce.readt
 import functools
 import json
 import os
-from typing import Any
 
 import flask
 from behind_proxy import send_at_once  # type: ignore[import-not-found]
@@ -43,18 +42,5 @@ def salesforce() -> Salesforce:
     return Salesforce(**json.loads(credentials))
 
 
-def secret(setting: str) -> str:
-    """Read a secret with Google's client."""
-    name = f"{os.environ[setting]}/versions/latest"
-    answer = secret_manager().access_secret_version(name=name)
-    return str(answer.payload.data.decode())
-
-
-@functools.cache
-def secret_manager() -> Any:
-    """Google's client."""
-    return secretmanager.SecretManagerServiceClient()
-
-
 if not os.environ.get("CREDENTIALS"):  # else nothing of Google's is loaded
-    from google.cloud import secretmanager
+    from google_secret import secret  # type: ignore[import-not-found]
