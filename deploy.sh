@@ -66,7 +66,7 @@ APIS=(
 # What the person who runs this must be allowed to do in the project.
 RIGHTS=(
   serviceusage.services.enable resourcemanager.projects.getIamPolicy
-  iam.serviceAccounts.create iam.serviceAccounts.actAs
+  iam.serviceAccounts.list iam.serviceAccounts.create iam.serviceAccounts.actAs
   secretmanager.secrets.create secretmanager.secrets.setIamPolicy
   secretmanager.versions.add secretmanager.versions.access
   cloudtasks.queues.create cloudtasks.queues.setIamPolicy
@@ -305,8 +305,13 @@ make_apis() {
   fi
 }
 
+account_is_there() { # describing one that is not there is answered 403, as if a right were missing
+  there gcloud iam service-accounts list --filter="email=$ACCOUNT" --format='value(email)' &&
+    [[ $FOUND ]]
+}
+
 make_service_account() {
-  if there gcloud iam service-accounts describe "$ACCOUNT"; then
+  if account_is_there; then
     say "service account $ACCOUNT: is there"
   else
     change gcloud iam service-accounts create "$SERVICE" \
@@ -562,7 +567,11 @@ delete_all() {
   for name in "$SIGNING_SECRETS_NAME" "$CREDENTIALS_NAME" "$API_KEY_NAME"; do
     gone secrets "$name"
   done
-  gone 'iam service-accounts' "$ACCOUNT"
+  if account_is_there; then
+    gone 'iam service-accounts' "$ACCOUNT"
+  else
+    say "iam service-accounts $ACCOUNT: is not there"
+  fi
   for name in "$SERVICE" "$REPAIR_JOB"; do
     gone 'artifacts packages' "$name" --repository=cloud-run-source-deploy --location="$REGION"
   done

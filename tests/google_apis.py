@@ -125,7 +125,10 @@ class GoogleApis:
     )
 
     def __post_init__(self) -> None:
-        self.accounts[BUILDER] = {"name": f"projects/{PROJECT}/serviceAccounts/{BUILDER}"}
+        self.accounts[BUILDER] = {
+            "name": f"projects/{PROJECT}/serviceAccounts/{BUILDER}",
+            "email": BUILDER,
+        }
         self._authority = trustme.CA()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
@@ -268,9 +271,16 @@ class GoogleApis:
                 **request.body.get("serviceAccount", {}),
             }
             return self.accounts[email]
+        if path.endswith("/serviceAccounts"):
+            return {"accounts": list(self.accounts.values())}
         email = unquote(path.split("/")[-1])
         if email not in self.accounts:
-            raise missing(f"service account {email}")
+            # Not 404, and also to an Owner: `gcloud iam service-accounts describe --help` says so.
+            raise Refused(
+                403,
+                "PERMISSION_DENIED",
+                "Permission 'iam.serviceAccounts.get' denied on resource (or it may not exist).",
+            )
         return self.accounts.pop(email) if request.method == "DELETE" else self.accounts[email]
 
     # --- Secret Manager ---------------------------------------------------------------------------
