@@ -35,8 +35,10 @@ def api_url(region: str = "") -> str:
     """Return the base URL of the REST API: '' for the global region, else e.g. 'euc1'."""
     if region not in REGIONS:
         known = ", ".join(name for name in REGIONS if name)
+        # What was given is not quoted: where region and key are swapped, it is the key.
         raise ClockifyError(
-            f"Clockify has no region {region!r}: leave it empty (global) or take one of {known}."
+            "What stands in front of the Clockify API key is no region of Clockify's: the region,"
+            f" one of {known}, comes first, then a space and the key; a global key stands alone."
         )
     return f"https://{region or 'api'}.clockify.me/api/v1"
 
@@ -51,7 +53,7 @@ def reports_url(region: str = "") -> str:
 def region_and_key(text: str) -> tuple[str, str]:
     """Split what a secret, file or prompt holds: a key, or its region, a space and the key."""
     *region, key = text.split() or [""]
-    return (region[0] if region else ""), key
+    return " ".join(region), key
 
 
 class Clockify:
