@@ -6,10 +6,17 @@ so Cloud Run may add and end instances at will.
 https://clockify.me/help/integrations/webhooks
 """
 
+import os
+
+# Cloud Run sets this, and functions-framework hands it to gunicorn as the time after which a worker
+# without a sign of life is killed: an idle instance has no CPU to give one. It is read after this.
+os.environ["CLOUD_RUN_TIMEOUT_SECONDS"] = "0"
+
+import contextlib
 import hmac
 import json
-import os
 import re
+import socket
 import sys
 import time
 import traceback
@@ -308,13 +315,22 @@ def _response(request: flask.Request, status: int, body: Mapping[str, object]) -
     response = flask.Response(text, status, mimetype="application/json")
     if status == 405:
         response.headers["Allow"] = "POST"
-    unread = request.content_length is None or request.content_length > LARGEST_BODY
-    if status in (401, 405, 413) and unread:
-        # functions-framework reads what is left of a body into memory before it answers, unless
-        # the answer is a stream; and a body that nobody reads ends the connection.
+    if status in (401, 405, 413) and request.content_length != 0:
+        # functions-framework reads what is left of a body before it answers, however slowly that
+        # comes, unless the answer is a stream; and gunicorn waits for the other side to hang up,
+        # unless nothing more can come.
         response = flask.Response(iter([text]), status, response.headers)
         response.headers["Connection"] = "close"
+        response.call_on_close(lambda: _stop_reading(request))
     return response
+
+
+def _stop_reading(request: flask.Request) -> None:
+    """Let nothing more come in, so that a body that nobody reads keeps no thread."""
+    connection = request.environ.get("gunicorn.socket")
+    if isinstance(connection, socket.socket):
+        with contextlib.suppress(OSError):  # the other side has hung up already
+            connection.shutdown(socket.SHUT_RD)
 
 
 def _log(

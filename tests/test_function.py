@@ -5,8 +5,12 @@ one refuses behind it. A good request is built once; each test spoils one thing.
 import concurrent.futures
 import http.client
 import json
+import os
+import signal
+import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +20,8 @@ from hypothesis import strategies as st
 
 import mapping
 from sandbox import salesforce
+from sandbox.clockify import KEY
+from sandbox.google_cloud import PROJECT
 from sandbox.world import Function, World
 
 EVENT = "sobjects/Event/Clockify_Time_Entry_Id__c"
@@ -366,6 +372,44 @@ def test_endless_body_ends(function: Function, world: World) -> None:
     assert time.monotonic() - began < 10
 
 
+@pytest.mark.parametrize("head", ["POST / HTTP/1.1\r\nClockify-Signature: x", "GET / HTTP/1.1"])
+def test_slow_strangers_keep_no_authentic_message_out(
+    function: Function, world: World, head: str
+) -> None:
+    host, port = function.url.removeprefix("http://").split(":")
+    strangers = []
+    for _ in range(160):  # twice as many as there are threads
+        stranger = socket.create_connection((host, int(port)))
+        stranger.sendall(f"{head}\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{{".encode())
+        strangers.append(stranger)
+    try:
+        response = function.post("TIMER_STOPPED", payload())
+        assert response.status_code == 200
+        assert response.elapsed.total_seconds() < 5
+    finally:
+        for stranger in strangers:
+            stranger.close()
+
+
+def test_idle_instance_that_was_frozen_answers_with_the_same_worker(world: World) -> None:
+    function = Function(world, CLOUD_RUN_TIMEOUT_SECONDS="1")
+    try:
+        workers = children(function.pid)
+        for number in range(3):
+            os.killpg(function.pid, signal.SIGSTOP)
+            time.sleep(2.5)
+            os.killpg(function.pid, signal.SIGCONT)
+            entry = payload(id=f"{entry_id()}{number}")
+            assert function.post("TIMER_STOPPED", entry).status_code == 200
+            assert children(function.pid) == workers
+    finally:
+        function.stop()
+
+
+def children(pid: int) -> str:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text()
+
+
 # --- Calls, sign-in, secrets ----------------------------------------------------------------------
 
 
@@ -553,6 +597,18 @@ def test_message_is_one_log_line_tied_to_its_trace(function: Function, world: Wo
         "queued": False,
         "logging.googleapis.com/trace": f"projects/sandbox-project/traces/{trace}",
     }
+
+
+@pytest.mark.parametrize("text", [f"{KEY} euc1", f"moon1 {KEY}", f"my key: {KEY}", f"{KEY}\n{KEY}"])
+def test_api_key_with_something_beside_it_is_never_logged(world: World, text: str) -> None:
+    world.secrets["clockify-api-key"] = [text]
+    function = Function(world, CLOCKIFY_API_KEY=f"projects/{PROJECT}/secrets/clockify-api-key")
+    try:
+        assert function.post("TIMER_STOPPED", payload(user={"id": "u", "name": "N"})).ok
+        assert "no region of Clockify's" in function.raw_log
+        assert KEY not in function.raw_log
+    finally:
+        function.stop()
 
 
 def test_nothing_private_is_ever_logged_or_answered(world: World, cold: Function) -> None:
