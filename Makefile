@@ -20,7 +20,7 @@ check: $(VENV)/.installed ## Types and style only
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy .
-	$(BIN)/shellcheck deploy.sh
+	$(BIN)/shellcheck -x deploy.sh
 
 soak: $(VENV)/.installed ## 20,000 random messages with faults; prints what was lost, twice or stale
 	$(BIN)/python -m tests.schedules

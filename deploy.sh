@@ -233,19 +233,23 @@ check_rights() { # gcloud has no command for this question: it is the API's own
 # A name that came with the environment would be passed on to every command, with its new value.
 unset TOKEN CREDENTIALS SIGNING_SECRETS API_KEY FOUND typed now found kept
 
+command_of() { # NAME OPTION...: run one of the project's own commands
+  PYTHONPATH=$HERE "$PYTHON" -m "commands.$1" "${@:2}"
+}
+
 value_of() { # KIND FILE QUESTION: print the checked value, or stop with what is wrong with it
   local typed
   if [[ ! $2 ]]; then return; fi
   if [[ $2 != - ]]; then
     [[ -r $2 && ! -d $2 ]] || die "cannot read the file '$2'."
-    "$PYTHON" "$HERE/secret_values.py" "$1" <"$2"
+    command_of secret_values "$1" <"$2"
   elif [[ -t 0 ]]; then
     IFS= read -rsp "$3: " typed || true
     printf '\n' >&2
     if [[ ! $typed && $1 == clockify-api-key ]]; then return; fi
-    "$PYTHON" "$HERE/secret_values.py" "$1" < <(printf '%s' "$typed")
+    command_of secret_values "$1" < <(printf '%s' "$typed")
   else
-    "$PYTHON" "$HERE/secret_values.py" "$1"
+    command_of secret_values "$1"
   fi
 }
 
@@ -267,7 +271,7 @@ read_values() { # what is given, before anything is asked of Google
   check_requests
 }
 
-check_requests() { # webhooks.py needs it
+check_requests() { # commands.webhooks needs it
   [[ ! $API_KEY ]] || "$PYTHON" -c 'import requests' 2>/dev/null ||
     die "to create webhooks, Python needs 'requests': run  python3 -m venv $HERE/.venv &&" \
       "$HERE/.venv/bin/pip install requests"
@@ -453,8 +457,8 @@ make_function() {
 }
 
 # --- Clockify's side -----------------------------------------------------------------------------------
-webhooks() { # OPTION...: run webhooks.py with the key on its stdin
-  "$PYTHON" "$HERE/webhooks.py" --url="$URL" ${WORKSPACE:+--workspace="$WORKSPACE"} \
+webhooks() { # OPTION...: run commands.webhooks with the key on its stdin
+  command_of webhooks --url="$URL" ${WORKSPACE:+--workspace="$WORKSPACE"} \
     ${DRY_RUN:+--dry-run} "$@" < <(printf '%s\n' "$API_KEY")
 }
 
@@ -466,7 +470,7 @@ make_webhooks() {
   if [[ ! $DROP_OLD ]]; then kept=$(current_value "$SIGNING_SECRETS_NAME"); fi
   if [[ $found && ! $DRY_RUN ]]; then
     found=$(printf '%s\n' "$found" "$kept" | sed '/^$/d' |
-      "$PYTHON" "$HERE/secret_values.py" signing-secrets)
+      command_of secret_values signing-secrets)
     store_value "$SIGNING_SECRETS_NAME" "$found"
   fi
   [[ ! $failed ]] || die "the webhooks are not all there: see above."
@@ -494,7 +498,7 @@ make_nightly_repair() {
   settings=(
     # An image that buildpacks made finds its Python through the launcher.
     --command=/cnb/lifecycle/launcher
-    --args="python,backfill.py,--workspace,$WORKSPACE,--days,$REPAIR_DAYS,--apply"
+    --args="--,python,-m,commands.backfill,--workspace,$WORKSPACE,--days,$REPAIR_DAYS,--apply"
     --service-account="$ACCOUNT" --cpu=1 --memory=512Mi --max-retries=1 --task-timeout=3h
     --set-env-vars="$(function_environment)"
   )

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from clockify_salesforce.errors import BadMessage, IntegrationError
+
 EXTERNAL_ID = "Clockify_Time_Entry_Id__c"
 VERSION = "Clockify_Version__c"
 
@@ -43,14 +45,6 @@ _CLOCKIFY_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _RECORD_LINK = re.compile(r"#([A-Za-z0-9]{15}(?:[A-Za-z0-9]{3})?)(?!\S)")
 # What neither XML nor a person can read; tab and line feed stay.
 _UNREADABLE = dict.fromkeys([*range(9), 11, 12, *range(14, 32), 127, 0xFFFE, 0xFFFF])
-
-
-class IntegrationError(Exception):
-    """Every error that this project raises on purpose: what is wrong, where, what to do next."""
-
-
-class BadMessage(IntegrationError):
-    """A message that cannot be a time entry; its text names the field, never its content."""
 
 
 @dataclass(frozen=True, slots=True)

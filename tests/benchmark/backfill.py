@@ -91,7 +91,7 @@ def measure(world: World, folder: Path) -> Measured:
     secret = world.environment()["SALESFORCE_CREDENTIALS"].rsplit("/", 1)[0] + "/clockify-api-key"
     last = FIRST + timedelta(days=DAYS)
     command = [
-        *(sys.executable, str(ROOT / "backfill.py"), "--workspace", WORKSPACE, "--apply"),
+        *(sys.executable, "-m", "commands.backfill", "--workspace", WORKSPACE, "--apply"),
         *("--from", f"{FIRST:%Y-%m-%d}", "--to", f"{last:%Y-%m-%d}"),
     ]
     began = time.perf_counter()
@@ -99,7 +99,9 @@ def measure(world: World, folder: Path) -> Measured:
         process = subprocess.Popen(
             command,
             cwd=folder,
-            env=os.environ | world.environment() | {"CLOCKIFY_API_KEY": secret},
+            env=os.environ
+            | world.environment()
+            | {"CLOCKIFY_API_KEY": secret, "PYTHONPATH": str(ROOT)},
             stdout=out,
             stderr=err,
         )

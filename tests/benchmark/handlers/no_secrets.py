@@ -5,7 +5,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from mapping import IntegrationError
+from clockify_salesforce.errors import IntegrationError
 
 
 class Secret:

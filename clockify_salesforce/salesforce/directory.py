@@ -14,9 +14,12 @@ from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 from urllib.parse import quote
 
-from clockify import Clockify
-from mapping import IntegrationError, Upsert
-from salesforce import Links, Org, SalesforceRefused, quoted
+from clockify_salesforce.clockify.client import Clockify
+from clockify_salesforce.errors import IntegrationError
+from clockify_salesforce.salesforce.client import Org, quoted
+from clockify_salesforce.salesforce.errors import SalesforceRefused
+from clockify_salesforce.salesforce.records import Links
+from mapping import Upsert
 
 FOUND_S, MISSING_S = 60 * 60.0, 5 * 60.0
 # After a look-up without an answer, so that not every message waits for it.

@@ -19,15 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from google_apis import BUILDER, NUMBER, PROJECT, REGION, GoogleApis, Request
 
-import webhooks
+from commands import webhooks
 from sandbox import google_cloud
 from sandbox.clockify import API_HOST, KEY, WORKSPACE, ClockifyApi
+from sandbox.google_apis import BUILDER, NUMBER, PROJECT, REGION, GoogleApis, Request
 from sandbox.salesforce import CONSUMER_KEY, CONSUMER_SECRET, DOMAIN
 from sandbox.world import Function, World
 
-PROJECT_FOLDER = Path(__file__).resolve().parent.parent
+PROJECT_FOLDER = Path(__file__).resolve().parents[2]
 NAME = "clockify-salesforce"
 ACCOUNT = f"{NAME}@{PROJECT}.iam.gserviceaccount.com"
 URL = f"https://{NAME}-{NUMBER}.{REGION}.run.app"
@@ -167,8 +167,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     project = folder / "project"
     project.mkdir()
     for path in PROJECT_FOLDER.iterdir():
-        if path.suffix in (".py", ".sh", ".md", ".txt", ".toml") or path.name == ".gcloudignore":
+        if path.suffix in (".py", ".sh", ".md", ".txt", ".toml") or path.name in (
+            *(".gcloudignore", ".python-version"),
+        ):
             shutil.copy(path, project)
+    for package in ("clockify_salesforce", "commands"):
+        shutil.copytree(PROJECT_FOLDER / package, project / package)  # with its __pycache__
     for name in ("credentials.json", "tests/test_main.py", ".git/config", ".venv/lib/main.py"):
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         (project / name).write_text("not for the cloud")
@@ -361,11 +365,9 @@ def test_upload_holds_exactly_the_product(first: Run, tmp_path: Path) -> None:
     """What goes up is what the function and the repair import, and what they run on."""
     (upload,) = first.desk.google.uploads
     for name, content in upload.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(content)
-    code = (
-        "import sys; sys.path.insert(0, '.'); import main, backfill;"
-        "print(*(m.__file__ for m in list(sys.modules.values()) if getattr(m, '__file__', None)))"
-    )
+    code = "import sys; sys.path.insert(0, '.'); import main, commands.backfill"
     settings = environment(container(the(first.outcome.writes, "/services")))
     imported = subprocess.run(
         [sys.executable, "-I", "-c", code],
@@ -376,10 +378,15 @@ def test_upload_holds_exactly_the_product(first: Run, tmp_path: Path) -> None:
         check=False,
     )
     assert imported.returncode == 0, imported.stderr
-    modules = {Path(path) for path in imported.stdout.split()}
-    own = {path.name for path in modules if path.parent == tmp_path}
-    assert set(upload) == own | {"requirements.txt"}
-    assert {"main.py", "mapping.py", "salesforce.py", "backfill.py"} <= own
+    packages = {
+        str(path.relative_to(PROJECT_FOLDER))
+        for package in ("clockify_salesforce", "commands")
+        for path in (PROJECT_FOLDER / package).rglob("*")
+        if path.is_file() and path.parent.name != "__pycache__"
+    }
+    assert set(upload) == packages | {
+        *("main.py", "mapping.py", "requirements.txt", ".python-version")
+    }
 
 
 def test_no_secret_is_in_an_argument_environment_log_or_request(first: Run, changed: Run) -> None:
@@ -556,7 +563,17 @@ def test_nightly_repair_is_a_job_with_a_schedule(changed: Run) -> None:
     (repair,) = spec["containers"]
     assert repair["command"] == ["/cnb/lifecycle/launcher"]
     assert repair["args"] == [
-        *("python", "backfill.py", "--workspace", WORKSPACE, "--days", "7", "--apply")
+        *(
+            "--",
+            "python",
+            "-m",
+            "commands.backfill",
+            "--workspace",
+            WORKSPACE,
+            "--days",
+            "7",
+            "--apply",
+        )
     ]
     assert spec["serviceAccountName"] == ACCOUNT
     settings = environment(repair)

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mapping
-from mapping import BadMessage, Delete, Ignore, IntegrationError, Upsert
+from clockify_salesforce.errors import BadMessage, IntegrationError
+from mapping import Delete, Ignore, Upsert
 
 
 def between(start: Any, end: Any) -> dict[str, Any]:

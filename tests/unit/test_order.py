@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from order import REMEMBERED_ENTRIES, REMEMBERED_MS, REPEAT_MS, Order, Turns, Verdict
+from clockify_salesforce.order import (
+    REMEMBERED_ENTRIES,
+    REMEMBERED_MS,
+    REPEAT_MS,
+    Order,
+    Turns,
+    Verdict,
+)
 
 NEW, STOP, EDIT, DELETE, RESTORE = (
     "NEW_TIME_ENTRY",

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
-from clockify import Clockify, ClockifyError
+from clockify_salesforce.clockify.client import Clockify, ClockifyError
 
 # Clockify's Free plan gives 31 days a report.
 LONGEST, SECOND = timedelta(days=31), timedelta(seconds=1)

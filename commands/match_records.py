@@ -22,11 +22,18 @@ from urllib.parse import quote
 from rapidfuzz import fuzz, process
 from rapidfuzz.utils import default_process
 
-from backfill import CREDENTIALS_FROM, WrongCall, add_credentials, api_key, salesforce_credentials
-from clockify import Clockify
-from mapping import IntegrationError
-from salesforce import Org, SalesforceRefused, refusal_of
-from webhooks import find_workspace
+from clockify_salesforce.clockify.client import Clockify
+from clockify_salesforce.errors import IntegrationError
+from clockify_salesforce.salesforce.client import Org
+from clockify_salesforce.salesforce.errors import SalesforceRefused, refusal_of
+from commands.backfill import (
+    CREDENTIALS_FROM,
+    WrongCall,
+    add_credentials,
+    api_key,
+    salesforce_credentials,
+)
+from commands.webhooks import find_workspace
 
 # Names are proposed from this score on, and only where the next best is clearly less alike.
 # https://rapidfuzz.github.io/RapidFuzz/Usage/fuzz.html#wratio

@@ -14,21 +14,22 @@ from typing import Any, cast
 import pytest
 from conftest import payload
 
-import links
 import mapping
-from clockify import Clockify, ClockifyError
-from links import FOUND_S, MISSING_S, PAUSE_S, ROWS, ClockifyAccess, Directory
-from mapping import Upsert
-from salesforce import (
-    LINKS,
-    RULE,
-    Links,
-    Org,
-    SalesforceRefused,
-    SalesforceUnavailable,
-    event_body,
-    give_way,
+from clockify_salesforce.clockify.client import Clockify, ClockifyError
+from clockify_salesforce.errors import SalesforceUnavailable
+from clockify_salesforce.salesforce import directory as links
+from clockify_salesforce.salesforce.client import Org
+from clockify_salesforce.salesforce.directory import (
+    FOUND_S,
+    MISSING_S,
+    PAUSE_S,
+    ROWS,
+    ClockifyAccess,
+    Directory,
 )
+from clockify_salesforce.salesforce.errors import LINKS, RULE, SalesforceRefused
+from clockify_salesforce.salesforce.records import Links, event_body, give_way
+from mapping import Upsert
 from sandbox import soql
 from sandbox.internet import Answer, Request
 from sandbox.salesforce import HOST

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import mapping
-from clockify import Clockify, region_and_key
-from google_cloud import Secret
-from links import Directory
-from mapping import Decision, Delete, Ignore, IntegrationError, Upsert
-from order import Order, Turns, Verdict
-from salesforce import TAKEN_BACK, Org, SalesforceUnavailable
+from clockify_salesforce.clockify.client import Clockify, region_and_key
+from clockify_salesforce.errors import IntegrationError, SalesforceUnavailable
+from clockify_salesforce.order import Order, Turns, Verdict
+from clockify_salesforce.salesforce.client import TAKEN_BACK, Org
+from clockify_salesforce.salesforce.directory import Directory
+from clockify_salesforce.secret import Secret
+from mapping import Decision, Delete, Ignore, Upsert
 
 # To connect and to read, in seconds: Clockify's API is asked while its webhook waits.
 CLOCKIFY_TIMEOUT = (1.5, 3.0)

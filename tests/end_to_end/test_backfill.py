@@ -22,10 +22,10 @@ from zoneinfo import ZoneInfo
 import pytest
 
 import mapping
-import repair
-from history import Window, entry_of
-from links import PAUSE_S
-from salesforce import Links
+from clockify_salesforce.clockify.history import Window, entry_of
+from clockify_salesforce.salesforce.directory import PAUSE_S
+from clockify_salesforce.salesforce.records import Links
+from commands import repair
 from sandbox import salesforce
 from sandbox.clockify import WORKSPACE, Entry, Message
 from sandbox.internet import Answer, Request
@@ -69,7 +69,7 @@ class Desk:
     def command(self, *options: str) -> list[str]:
         """The command line."""
         return [
-            *(sys.executable, str(ROOT / "backfill.py"), "--workspace", WORKSPACE),
+            *(sys.executable, "-m", "commands.backfill", "--workspace", WORKSPACE),
             *(("--days", "3") if "--days" in options else PERIOD),
             *(option for option in options if option not in ("--days", "3")),
         ]
@@ -78,7 +78,7 @@ class Desk:
         """The world's, with the secret of the API key."""
         given = self.world.environment()
         key = given["SALESFORCE_CREDENTIALS"].rsplit("/", 1)[0] + "/clockify-api-key"
-        return os.environ | given | {"CLOCKIFY_API_KEY": key}
+        return os.environ | given | {"CLOCKIFY_API_KEY": key, "PYTHONPATH": str(ROOT)}
 
     def start(self, *options: str) -> "subprocess.Popen[str]":
         """Start it."""
@@ -803,9 +803,9 @@ def test_terminal_has_a_bar_and_a_log_has_lines(desk: Desk) -> None:
 def test_wrong_call_ends_with_2(tmp_path: Path, options: tuple[str, ...], sentence: str) -> None:
     """Exit code 2 and one sentence, before anything is asked or written."""
     result = subprocess.run(
-        [sys.executable, str(ROOT / "backfill.py"), "--workspace", WORKSPACE, *options],
+        [sys.executable, "-m", "commands.backfill", "--workspace", WORKSPACE, *options],
         cwd=tmp_path,
-        env={"PATH": os.environ["PATH"]},
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

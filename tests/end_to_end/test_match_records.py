@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from match_records import Item, Proposal, Record, propose, unknown
+from commands.match_records import Item, Proposal, Record, propose, unknown
 from sandbox.internet import Answer, Request
 from sandbox.salesforce import HOST
 from sandbox.world import ROOT, World
@@ -164,9 +164,12 @@ class Company:
         settings = self.world.environment()
         key = settings["SIGNING_SECRETS"].replace("signing-secrets", "clockify-api-key")
         return subprocess.run(
-            [sys.executable, str(ROOT / "match_records.py"), *arguments],
+            [sys.executable, "-m", "commands.match_records", *arguments],
             cwd=self.folder,
-            env=os.environ | settings | {"CLOCKIFY_API_KEY": key} | environment,
+            env=os.environ
+            | settings
+            | {"CLOCKIFY_API_KEY": key, "PYTHONPATH": str(ROOT)}
+            | environment,
             input=answers,
             text=True,
             capture_output=True,

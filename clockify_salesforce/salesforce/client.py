@@ -6,12 +6,11 @@ looks like (mapping) nor which message is the newest (order).
 https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/dome_upsert.htm
 """
 
-import json
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import SimpleNamespace
@@ -25,7 +24,11 @@ from simple_salesforce.exceptions import SalesforceAuthenticationFailed, Salesfo
 from simple_salesforce.login import SalesforceLogin
 from urllib3.connection import HTTPConnection
 
-from mapping import EXTERNAL_ID, VERSION, Field, IntegrationError, Upsert
+from clockify_salesforce.errors import SalesforceUnavailable
+from clockify_salesforce.salesforce.credentials import sign_in_arguments
+from clockify_salesforce.salesforce.errors import LINKS, RULE, SalesforceRefused, meaning
+from clockify_salesforce.salesforce.records import Links, event_body, give_way, hidden_event
+from mapping import EXTERNAL_ID, VERSION, Upsert
 
 CONNECT_S, READ_S = 3.0, 5.0
 TRIES = 3
@@ -36,90 +39,7 @@ EVENT = f"sobjects/Event/{EXTERNAL_ID}/"
 TOMBSTONE = "Deleted in Clockify"
 # And for an Event of ours that came too late: no deletion of Clockify's.
 TAKEN_BACK = "Taken back"
-LINK_FIELDS = ("OwnerId", "WhatId", "WhoId")
-LINKS = "Clockify_Links__c"
-_NO_ID = 18 * "-"
 _LOGIN = "https://login.salesforce.com"
-RULE = "FIELD_CUSTOM_VALIDATION_EXCEPTION"
-
-# https://developer.salesforce.com/docs/atlas.en-us.api.meta/api/sforce_api_calls_concepts_core_data_objects.htm
-_PASSING = {
-    "SERVER_UNAVAILABLE",
-    "UNABLE_TO_LOCK_ROW",
-    "REQUEST_RUNNING_TOO_LONG",
-    "QUERY_TIMEOUT",
-    "UNKNOWN_EXCEPTION",
-    "INVALID_SESSION_ID",
-}
-# Another call has just made the Event, or deleted it: the same upsert again updates, or makes it.
-_PASSING_UPSERT = {"DUPLICATE_VALUE", "ENTITY_IS_DELETED"}
-_LINK_CODES = {
-    "INVALID_CROSS_REFERENCE_KEY",
-    "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY",
-    "ENTITY_IS_DELETED",
-    "FIELD_INTEGRITY_EXCEPTION",
-    "MALFORMED_ID",
-    "TRANSFER_REQUIRES_READ",
-    "INSUFFICIENT_ACCESS_OR_READONLY",
-}
-_OWNER_CODES = {"INACTIVE_OWNER_OR_USER", "OP_WITH_INVALID_USER_TYPE_EXCEPTION"}
-_DEPLOY = (
-    "deploy it with 'sf project deploy start --source-dir force-app' and assign the permission set"
-    " Clockify_Integration"
-)
-_ADVICE = {
-    "NOT_FOUND": f"Event.{EXTERNAL_ID} is missing or hidden from the integration user: {_DEPLOY}",
-    "INVALID_FIELD": f"a field is missing or hidden from the integration user: {_DEPLOY}",
-    "INSUFFICIENT_ACCESS_OR_READONLY": "the integration user may not edit this person's Events:"
-    " give it a role above theirs (README, 'Salesforce')",
-    RULE: "a validation rule of the org refuses this Event: let it pass the integration user",
-    "REQUEST_LIMIT_EXCEEDED": "the org has used up its API calls",
-    "DUPLICATE_VALUE": "another Event holds the entry's id: look for it, in the recycle bin too,"
-    " and delete it for good",
-    "ENTITY_IS_DELETED": "what holds the entry's id lies in the recycle bin: empty that",
-    "API_DISABLED_FOR_ORG": "the API is switched off for this org or user",
-}
-
-
-class SalesforceUnavailable(IntegrationError):
-    """Salesforce cannot take it now; the same call may succeed later."""
-
-
-class SalesforceRefused(IntegrationError):
-    """Salesforce will refuse it until an admin has mended something; the message says what."""
-
-    def __init__(self, code: str, fields: Iterable[str] = (), ids: Iterable[str] = ()) -> None:
-        """`code`: Salesforce's errorCode; its own message may quote the record and is left out.
-
-        `ids`: the first 15 characters of the records that the message names.
-        """
-        self.code = code
-        self.fields = tuple(fields)
-        self.ids = frozenset(ids)
-        where = f" ({', '.join(self.fields)})" if self.fields else ""
-        advice = _ADVICE.get(code, "see what the org asks of an Event and of the integration user")
-        super().__init__(f"Salesforce refuses the Event: {code}{where}: {advice}")
-
-
-@dataclass(frozen=True, slots=True)
-class Links:
-    """Owner and links of an Event: field -> Salesforce id, None to clear; no key: leave alone.
-
-    `notes`: look-ups that failed and were left out, for the log. `failed`: one had no answer, so
-    that Clockify's wish is not known as a whole.
-
-    Clockify's choice and a person's in Salesforce are told apart by a mark: `Clockify_Links__c`
-    keeps the three ids that Clockify asked for last, and a validation rule for each field refuses
-    another value while its id in the mark stays the same. So what a person has chosen stays until
-    the person, project, client or link is changed in Clockify, or what they are matched with; a new
-    project replaces Related To and leaves alone an owner chosen by hand. What Salesforce refuses
-    for another reason is taken out of the mark, so that it is tried again. While a look-up fails
-    the mark is not written: a new Event takes what is known, an old one keeps what it has.
-    """
-
-    fields: Mapping[str, str | None] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +115,7 @@ class Org:
             except SalesforceRefused as refusal:
                 if self._is_stale(refusal, decision.entry_id, version, deadline):
                     return Written("stale")
-                if hidden := _hidden_event(refusal):
+                if hidden := hidden_event(refusal):
                     if path == hidden:
                         raise
                     path = hidden
@@ -335,7 +255,7 @@ class Org:
                 failure = f"sign-in answered HTTP {code}"
             except SalesforceError as error:
                 last = attempt == tries or method != "PATCH"
-                refusal, failure = _meaning(error, last=last)
+                refusal, failure = meaning(error, last=last)
                 if refusal is not None:
                     raise refusal from None
                 if error.status == 401 and client is not None:
@@ -400,116 +320,9 @@ class Org:
         self._calls.made = self.calls + 1
 
 
-def event_body(decision: Upsert, version: int, links: Links) -> dict[str, Field | int]:
-    """What an Event is written with, all but its external id."""
-    body: dict[str, Field | int] = {**decision.event, VERSION: version, **links.fields}
-    if links.fields and not links.failed:
-        body[LINKS] = _mark(body)
-    return body
-
-
-def give_way(
-    body: dict[str, Field | int], refusal: SalesforceRefused, decision: Upsert
-) -> list[str]:
-    """Take out of `body` what Salesforce refuses and the Event can do without, and name it.
-
-    Each call removes something, so the caller's loop ends. Raises the refusal itself where
-    nothing is left to remove.
-    """
-    present = [name for name in LINK_FIELDS if name in body]
-    blamed = [
-        name for name in present if name in refusal.fields or str(body[name])[:15] in refusal.ids
-    ]
-    if LINKS in refusal.fields and refusal.code == RULE and blamed:
-        # The mark stays as it is, and with it what the person chose.
-        for name in blamed:
-            del body[name]
-        return [f"{name}: left as somebody chose it in Salesforce" for name in blamed]
-    if LINKS in refusal.fields:  # not deployed
-        names = [LINKS]
-    elif refusal.code in _OWNER_CODES:
-        names = ["OwnerId"]
-    elif refusal.code in _LINK_CODES and blamed:
-        names = blamed
-    elif (
-        refusal.code == "FIELD_INTEGRITY_EXCEPTION"
-        and decision.shortened
-        and body["EndDateTime"] != decision.shortened["EndDateTime"]
-    ):
-        body |= decision.shortened
-        return []
-    elif refusal.code in _LINK_CODES:
-        names = [name for name in present if name != "OwnerId" and body[name]] or ["OwnerId"]
-    else:
-        names = []
-    names = [name for name in names if name in body]
-    if not names:
-        raise refusal
-    for name in names:
-        del body[name]
-    if LINKS in body:
-        marked = zip(LINK_FIELDS, str(body[LINKS]).split(" "), strict=True)
-        body[LINKS] = " ".join(_NO_ID if name in names else each for name, each in marked)
-    return [f"{name}: {refusal.code}" for name in names if name != LINKS]
-
-
-def sign_in_arguments(credentials: str) -> dict[str, str]:
-    """Turn the JSON of SALESFORCE_CREDENTIALS into arguments of simple-salesforce's sign-in.
-
-    Client credentials: domain, consumer_key, consumer_secret. JWT bearer: domain, username,
-    consumer_key, privatekey (PEM). Raises IntegrationError, without quoting what it read.
-    """
-    what = "SALESFORCE_CREDENTIALS: "
-    try:
-        given = json.loads(credentials)
-    except ValueError:
-        raise IntegrationError(what + "the secret is not JSON") from None
-    if not isinstance(given, dict) or not all(isinstance(value, str) for value in given.values()):
-        raise IntegrationError(what + "the secret is not a JSON object of texts")
-    domain = given.get("domain", "").removeprefix("https://").rstrip("/")
-    domain = domain.removesuffix(".salesforce.com").lower()
-    # It becomes part of a URL: anything else could send the credentials to a stranger.
-    if not re.fullmatch(r"[a-z0-9](-*[a-z0-9])*(\.[a-z0-9](-*[a-z0-9])*)*", domain):
-        raise IntegrationError(
-            what + "'domain' is not the front of a Salesforce host, like acme.my for"
-            " https://acme.my.salesforce.com"
-        )
-    jwt = "privatekey" in given
-    keys = (
-        ("username", "consumer_key", "privatekey") if jwt else ("consumer_key", "consumer_secret")
-    )
-    for key in keys:
-        if not given.get(key):
-            raise IntegrationError(what + f"{key!r} is missing (README, 'Salesforce')")
-    arguments = {key: given[key] for key in keys} | {"domain": domain}
-    if jwt and domain not in ("login", "test"):
-        # The assertion names Salesforce's log-in host, and goes to the org's own.
-        login = "test" if ".sandbox." in f"{domain}." else "login"
-        arguments |= {"domain": login, "instance_url": domain}
-    elif not jwt and domain in ("login", "test"):
-        raise IntegrationError(what + "'domain' must be the org's My Domain, like acme.my")
-    return arguments
-
-
 def quoted(text: str) -> str:
     """A SOQL string literal. https://developer.salesforce.com/docs/atlas.en-us.soql_sosl.meta/soql_sosl/sforce_api_calls_soql_select_quotedstringescapes.htm"""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
-def _hidden_event(refusal: SalesforceRefused) -> str | None:
-    """The path of the Event that holds the entry's id although it is not found by it.
-
-    An archived one, which ended over a year ago, can be written by its own id; one in the recycle
-    bin cannot, and whether it holds on to the id is nowhere said.
-    """
-    found = [each for each in refusal.ids if each.startswith("00U")]
-    duplicate = refusal.code == "DUPLICATE_VALUE" and EXTERNAL_ID in refusal.fields
-    return f"sobjects/Event/{found[0]}" if duplicate and found else None
-
-
-def _mark(fields: Mapping[str, object]) -> str:
-    """The ids in places of 18 characters, which is where the validation rules look for them."""
-    return " ".join(str(fields.get(name) or _NO_ID) for name in LINK_FIELDS)
 
 
 def _part(answer: dict[str, Any]) -> dict[str, Any] | SalesforceRefused | SalesforceUnavailable:
@@ -518,7 +331,7 @@ def _part(answer: dict[str, Any]) -> dict[str, Any] | SalesforceRefused | Salesf
     if status == 200 and isinstance(body, dict):
         return body
     try:
-        refusal, failure = _meaning(SalesforceError("", status, "", body), last=True)
+        refusal, failure = meaning(SalesforceError("", status, "", body), last=True)
     except SalesforceUnavailable as error:
         return error
     return refusal or SalesforceUnavailable(f"Salesforce cannot take it now: {failure}")
@@ -537,47 +350,6 @@ def _is_salesforce(host: str) -> bool:
 
 def _sign_in_code(code: str) -> str:
     return f"sign-in, {code}" if re.fullmatch(r"\w{1,40}", code) else "sign-in"
-
-
-def _meaning(error: SalesforceError, *, last: bool) -> tuple[SalesforceRefused | None, str]:
-    """Tell what only an admin can mend from what may pass (None), with its name for the log.
-
-    `last`: no further try of an upsert follows. Raises SalesforceUnavailable where another try
-    would only cost a call.
-    """
-    if error.status == 300:  # several Events hold the id: the field has lost its Unique
-        return SalesforceRefused("DUPLICATE_VALUE"), "HTTP 300"
-    content: Any = error.content
-    first = content[0] if isinstance(content, list) and content else None
-    if not isinstance(first, dict) or error.status >= 500:  # a gateway in front answers HTML
-        return None, f"HTTP {error.status}"
-    code = str(first.get("errorCode"))
-    if code == "REQUEST_LIMIT_EXCEEDED":
-        raise SalesforceUnavailable(f"Salesforce cannot take it now: {_ADVICE[code]} ({code})")
-    refusal = None if error.status == 401 else refusal_of(first, last=last)
-    return refusal, code
-
-
-def refusal_of(error: Mapping[str, Any], *, last: bool) -> SalesforceRefused | None:
-    """One error of Salesforce's, read as JSON, as an exception; None where another try may help.
-
-    Of a call, or of one record of a collection. `last`: no further try of an upsert follows.
-    """
-    code, message = (
-        str(error.get("errorCode") or error.get("statusCode")),
-        str(error.get("message")),
-    )
-    if (
-        code in _PASSING
-        or "UNABLE_TO_LOCK_ROW" in message
-        or (code in _PASSING_UPSERT and not last)
-    ):
-        return None
-    # Some errors name the field in their message only.
-    named = [name for name in (EXTERNAL_ID, VERSION, LINKS, *LINK_FIELDS) if name in message]
-    fields = dict.fromkeys([*(error.get("fields") or []), *named])
-    ids = re.findall(r"\b([A-Za-z0-9]{15})(?:[A-Za-z0-9]{3})?\b", message)
-    return SalesforceRefused(code, map(str, fields), ids)
 
 
 def _ms(moment: str) -> int:

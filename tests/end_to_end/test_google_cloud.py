@@ -1,12 +1,14 @@
-"""google_cloud.py: a secret is read once, kept for five minutes, and serves on in an outage."""
+"""secret.py: a secret is read once, kept for five minutes, and serves on in an outage."""
 
 import concurrent.futures
 import time
 
 import pytest
 
-import google_cloud
-from google_cloud import QueueUnavailable, Secret, SecretUnavailable, enqueue
+from clockify_salesforce import secret as secret_module
+from clockify_salesforce.errors import QueueUnavailable, SecretUnavailable
+from clockify_salesforce.retry_queue import enqueue
+from clockify_salesforce.secret import Secret
 from sandbox.google_cloud import PROJECT, QUEUE
 from sandbox.world import World
 
@@ -42,8 +44,8 @@ def test_secret_is_read_again_after_its_time(
     secret.value()
     google.secrets["signing-secrets"].append("second")
     assert secret.value() == google.signing_secret
-    monkeypatch.setattr(google_cloud, "KEPT_S", 0.0)
-    monkeypatch.setattr(google_cloud, "LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(secret_module, "KEPT_S", 0.0)
+    monkeypatch.setattr(secret_module, "LOOK_EVERY_S", 0.0)
     time.sleep(0.001)
     assert secret.value() == "second"
 
@@ -54,7 +56,7 @@ def test_secret_that_cannot_be_read_serves_on_and_is_not_asked_for_each_time(
     secret = Secret(NAME)
     secret.value()
     google.secret_manager.down = True
-    monkeypatch.setattr(google_cloud, "KEPT_S", 0.0)
+    monkeypatch.setattr(secret_module, "KEPT_S", 0.0)
     assert {secret.value() for _ in range(10)} == {google.signing_secret}
     tries = len(google.secret_manager.reads)
     assert {secret.value() for _ in range(10)} == {google.signing_secret}

@@ -8,13 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from google_apis import GoogleApis
 
-import secret_values
-import webhooks
+from commands import secret_values, webhooks
 from sandbox.clockify import API_HOST, KEY, WORKSPACE, ClockifyApi, Faults
+from sandbox.google_apis import GoogleApis
 
-HERE = Path(__file__).resolve().parent.parent
+HERE = Path(__file__).resolve().parents[2]
 URL = "https://clockify-salesforce-123456789012.europe-west1.run.app"
 
 
@@ -32,9 +31,9 @@ def run(
     """Run webhooks.py with the key on stdin, against this Clockify."""
     internet.others[API_HOST] = clockify
     return subprocess.run(
-        [sys.executable, str(HERE / "webhooks.py"), "--url", URL, *options],
+        [sys.executable, "-m", "commands.webhooks", "--url", URL, *options],
         input=key + "\n",
-        env=os.environ | internet.environment(folder),
+        env=os.environ | internet.environment(folder) | {"PYTHONPATH": str(HERE)},
         capture_output=True,
         text=True,
         timeout=60,

@@ -9,8 +9,8 @@ and holds nothing secret. https://docs.clockify.me/#tag/Webhooks
 import argparse
 import sys
 
-from clockify import Clockify, ClockifyError, Json, region_and_key
-from mapping import IntegrationError
+from clockify_salesforce.clockify.client import Clockify, ClockifyError, Json, region_and_key
+from clockify_salesforce.errors import IntegrationError
 
 # In order of worth: a Free workspace has three webhooks, and the first two are the time entries.
 EVENTS = (

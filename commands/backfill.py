@@ -22,12 +22,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 import mapping
-from clockify import REGIONS, Clockify, region_and_key
-from history import History, Json, start_of
-from links import Directory
-from mapping import IntegrationError
-from repair import Refusals, Repair
-from salesforce import Org
+from clockify_salesforce.clockify.client import REGIONS, Clockify, region_and_key
+from clockify_salesforce.clockify.history import History, Json, start_of
+from clockify_salesforce.errors import IntegrationError
+from clockify_salesforce.salesforce.client import Org
+from clockify_salesforce.salesforce.directory import Directory
+from commands.repair import Refusals, Repair
 
 READ_S = 120.0  # for an answer of Salesforce's: 200 records may start 200 automations of the org's
 CLOCKIFY_TIMEOUT = (5.0, 60.0)
@@ -156,7 +156,7 @@ def text_of(file: Path | None, setting: str) -> Callable[[], str] | None:
         return None
     if not re.fullmatch(r"projects/[^/]+/secrets/[^/]+(/versions/[^/]+)?", name):
         raise WrongCall(f"{setting} is wrong: set it to something like projects/P/secrets/S")
-    from google_cloud import Secret  # Google's libraries, which a file does without
+    from clockify_salesforce.secret import Secret  # Google's libraries, which a file does without
 
     return Secret(name).value
 

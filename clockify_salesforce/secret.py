@@ -1,25 +1,18 @@
-"""Read secrets from Secret Manager and hand requests over to Cloud Tasks, with Google's clients.
+"""Read secrets from Secret Manager with Google's client, and keep them in memory.
 
-Keeps what it has read, so that a warm message calls neither. Nothing here knows Clockify or
-Salesforce. https://cloud.google.com/secret-manager/docs/reference/rpc,
-https://cloud.google.com/tasks/docs/reference/rpc
+A warm message calls nobody. https://cloud.google.com/secret-manager/docs/reference/rpc
 """
 
 import contextlib
 import functools
 import threading
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from google.api_core import exceptions, retry
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import secretmanager
 
-from mapping import IntegrationError
-
-if TYPE_CHECKING:
-    from google.cloud import tasks_v2
+from clockify_salesforce.errors import SecretUnavailable
 
 # The client's own retry waits 2 s first and goes on for a minute: Clockify does not wait that long.
 _RETRY = retry.Retry(
@@ -33,16 +26,7 @@ _RETRY = retry.Retry(
 _TIMEOUT_S = 2.0
 KEPT_S = 5 * 60.0
 LOOK_EVERY_S = 10.0
-QUEUE_TIMEOUT_S = 1.5
 _building = threading.Lock()
-
-
-class SecretUnavailable(IntegrationError):
-    """A secret cannot be read and none is in memory."""
-
-
-class QueueUnavailable(IntegrationError):
-    """Cloud Tasks did not take a request."""
 
 
 class Secret:
@@ -125,31 +109,6 @@ class Secret:
         return self._value
 
 
-def enqueue(queue: str, url: str, headers: Mapping[str, str], body: bytes) -> None:
-    """Have Cloud Tasks post `body` to `url` until it is answered 2xx.
-
-    `queue`: `projects/P/locations/L/queues/Q`, whose own settings say how often and how long.
-    `body`: 100,000 bytes at most. Raises QueueUnavailable.
-    """
-    from google.cloud import tasks_v2  # 40 ms, and only an outage needs it
-
-    request = tasks_v2.HttpRequest(
-        url=url, http_method=tasks_v2.HttpMethod.POST, headers=dict(headers), body=body
-    )
-    try:
-        _cloud_tasks().create_task(
-            parent=queue,
-            task=tasks_v2.Task(http_request=request),
-            timeout=QUEUE_TIMEOUT_S,
-            retry=None,
-        )
-    except (exceptions.GoogleAPIError, GoogleAuthError) as error:
-        raise QueueUnavailable(
-            f"{queue} did not take the message ({type(error).__name__}): see that it exists and"
-            " that the service account has roles/cloudtasks.enqueuer on it"
-        ) from None
-
-
 def _secret_manager() -> secretmanager.SecretManagerServiceClient:
     # A cold start reads two secrets at the same time, and each would build a client of its own.
     with _building:
@@ -159,11 +118,3 @@ def _secret_manager() -> secretmanager.SecretManagerServiceClient:
 @functools.cache
 def _secret_manager_once() -> secretmanager.SecretManagerServiceClient:
     return secretmanager.SecretManagerServiceClient()
-
-
-# functools.cache alone may build two clients for two first callers, which is harmless.
-@functools.cache
-def _cloud_tasks() -> "tasks_v2.CloudTasksClient":
-    from google.cloud import tasks_v2
-
-    return tasks_v2.CloudTasksClient()

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import requests
 
-from mapping import IntegrationError
+from clockify_salesforce.errors import IntegrationError
 
 REGIONS = ("", "euc1", "use2", "euw2", "apse2")
 TIMEOUT = (3.0, 10.0)  # seconds to connect, seconds to wait for the answer

@@ -1,0 +1,1 @@
+"""Clockify's REST API."""

@@ -1,0 +1,1 @@
+"""Salesforce as the integration user sees it."""
