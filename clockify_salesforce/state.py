@@ -5,8 +5,9 @@ a half later, even after a 200, and its messages carry no version. So the time o
 decides, and this is kept per record in `Clockify_State__c`, where every instance finds it; each
 write of it is a compare-and-set (`delivery.py`). Pure: times are given, in milliseconds since 1970.
 
-Two instances' clocks differ, and clocks jump. Where Clockify can be asked, what times cannot tell
-is left to it; where it cannot, the order in which an instance received two messages counts.
+Two instances' clocks differ, clocks jump, and a first try may never have reached an instance that
+lived. Where Clockify can be asked, what times cannot tell for certain is left to it; where it
+cannot, they are believed. `tests/unit/simulation.py` shows what comes of that.
 """
 
 import hashlib
@@ -73,8 +74,8 @@ class State:
     """What has been taken of a record.
 
     `newest`: the fingerprint of the message that it is as of, "" where Clockify was asked;
-    `newest_ms`, `by`: its receipt. `seen`: those before it with their first receipts, the latest
-    last. `runs`: a finished time entry runs again.
+    `newest_ms`, `by`: its receipt. `seen`: other messages with their receipts, the latest last.
+    `runs`: a finished time entry runs again, or with `gone`, was discarded while it ran.
     """
 
     newest: str
@@ -85,7 +86,7 @@ class State:
     runs: bool = False
 
     def noted(self, fingerprint: str) -> int | None:
-        """The first receipt of a message that was seen, None for one that was not."""
+        """The receipt of a message that was seen, None for one that was not."""
         return self.newest_ms if fingerprint == self.newest else dict(self.seen).get(fingerprint)
 
 
@@ -124,7 +125,7 @@ def decide(state: State | None, receipt: Receipt, *, can_ask: bool, now_ms: int)
         return _again(state, receipt, can_ask)
     if not state.newest and receipt.by == state.by and receipt.first_ms <= state.newest_ms:
         return Next(Step.NOTHING, why="Clockify has been asked since")
-    if action in _RUNNING and state.gone is (action is Action.RUN):
+    if (action, state.gone) in ((Action.RUN, True), (Action.RESTORE_RUNNING, False)):
         return Next(Step.NOTHING, why="the timer is still running")
     if can_ask:
         return _by_clockify(state, receipt, now_ms)
