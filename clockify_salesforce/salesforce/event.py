@@ -14,7 +14,7 @@ from clockify_salesforce.salesforce.errors import (
     OWNER_CODES,
     SalesforceRefused,
 )
-from clockify_salesforce.salesforce.records import Draft, Made, Nothing
+from clockify_salesforce.salesforce.records import Draft, Known, Made, Nothing
 from clockify_salesforce.salesforce.wish import LINK_FIELDS, Wish, changed, mark_of, marked
 from mapping import EXTERNAL_ID, Upsert
 
@@ -69,10 +69,11 @@ class EventDraft:
     def made(self, answers: list[Json]) -> Made:
         """It exists, with its mark. One that was deleted in Salesforce lacks what it once had."""
         mark = self.new_mark if self.has_mark else None
+        record_id = str(answers[0].get("id") or "")
         if answers[0].get("created") is not True:
-            return Made(Result.UPDATED, True, mark)
+            return Made(Result.UPDATED, True, mark, record_id)
         lacks = replace(self, mark=None) if self.exists and self.mark else None
-        return Made(Result.CREATED, True, mark, lacks)
+        return Made(Result.CREATED, True, mark, record_id, lacks)
 
     def give_way(
         self, refusal: SalesforceRefused, own_user_id: Callable[[], str]
@@ -170,22 +171,30 @@ def _blamed(draft: EventDraft, refusal: SalesforceRefused) -> set[str]:
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """An Event that is to go away."""
+    """An Event that is to go away. `known`: of it; `by_record_id`: by its own id."""
 
     entry_id: str
+    known: Known
+    by_record_id: bool = False
 
     def parts(self) -> list[Part]:
-        """One deletion by the entry's id."""
-        return [Part("event", "DELETE", _BY_ENTRY + self.entry_id)]
+        """One deletion, by the entry's id at first."""
+        own = f"sobjects/Event/{self.known.record_id}"
+        return [Part("event", "DELETE", own if self.by_record_id else _BY_ENTRY + self.entry_id)]
 
     def made(self, answers: list[Json]) -> Made:
         """Deleted."""
-        return Made(Result.DELETED, False, None)
+        return Made(Result.DELETED, False)
 
     def give_way(
         self, refusal: SalesforceRefused, own_user_id: Callable[[], str]
     ) -> tuple[Draft, str]:
-        """Gone already is as good, unless it is the field that Salesforce does not find."""
+        """Gone already is as good, unless it is the field that Salesforce does not find.
+
+        An archived Event may not be found by the entry's id, but is by its own.
+        """
         if refusal.code not in _GONE or EXTERNAL_ID in refusal.fields:
             raise refusal
-        return Nothing(Result.DELETED, exists=False), ""
+        if self.known.record_id and not self.by_record_id:
+            return replace(self, by_record_id=True), ""
+        return Nothing(Result.DELETED, Known(exists=False)), ""
