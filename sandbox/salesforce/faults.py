@@ -1,5 +1,6 @@
 """What goes wrong in an org: errors, faults that strike by chance, and flows of the customer's."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
@@ -85,7 +86,8 @@ class Flow:
         https://github.com/SFDO-Community/declarative-lookup-rollup-summaries/issues/1035
         A trigger's: https://github.com/SalesforceFoundation/NPSP/issues/2914
         """
-        said = self.says.format_map({name: value or "" for name, value in record.items()})
+        quoted = {name: value or "" for name, value in record.items()}
+        said = self.says.format_map(defaultdict(str, quoted))
         if self.refuses == "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY":
             when = "AfterInsert" if created else "AfterUpdate"
             message = (
