@@ -39,6 +39,7 @@ PREFIXES = {
     "Contact": "003",
     "Lead": "00Q",
     "Case": "500",
+    "Clockify_State__c": "a00",
     "Machine__c": "a01",  # a custom object that may have activities
     "Note__c": "a02",  # and one that may not
 }
@@ -74,6 +75,7 @@ _STANDARD: dict[str, dict[str, str | int]] = {
     "Contact": {**_NAME, "Email": 128},
     "Lead": {**_NAME},
     "Case": {**_NAME},
+    "Clockify_State__c": {**_NAME},
     "Machine__c": {**_NAME},
     "Note__c": {**_NAME},
 }
@@ -139,6 +141,7 @@ class _Field:
     length: int = 0
     unique: bool = False
     external: bool = False
+    required: bool = False
 
 
 class SalesforceOrg:
@@ -149,8 +152,8 @@ class SalesforceOrg:
     def __init__(self, version: str = "65.0") -> None:
         self._version = version
         self.fields = {name: _fields(name) for name in PREFIXES}
-        self._rules = _rules()
-        self._visible, self._custom_permissions = _permissions()
+        self._rules = {name: _rules(name) for name in PREFIXES}
+        self._visible = _permissions()
         self.clock: Callable[[], float] = time.time
         self.jwt_public_key: str | None = None
         self.reset()
@@ -162,6 +165,7 @@ class SalesforceOrg:
         self._events_of_day: dict[str, set[str]] = {}  # day -> Events that began then, or once did
         self._cursors: dict[str, tuple[list[Json], str]] = {}
         self._number = 0
+        self._undo: list[Callable[[], object]] = []  # of the transaction, the newest last
         self._tokens: set[str] = set()
         self.hidden: set[str] = set()  # fields that are not deployed, like Event.Clockify_Hours__c
         self.faults = Faults()
@@ -241,6 +245,7 @@ class SalesforceOrg:
             await asyncio.sleep(2)
         if faults.strikes("html"):
             return Answer(502, "<html><body><h1>502 Bad Gateway</h1></body></html>")
+        self._undo.clear()
         try:
             answer = await self._api(request)
         except Refusal as refusal:
@@ -399,26 +404,67 @@ class SalesforceOrg:
         return 204, None
 
     async def _composite(self, body: Any) -> Json:
-        answers = []
-        for each in body["compositeRequest"][:25]:
-            url = urlsplit(each["url"])
-            parts = url.path.split(f"/v{self._version}/", 1)[1].strip("/").split("/")
-            query = {name: values[0] for name, values in parse_qs(url.query).items()}
-            try:
-                status, answer = await self._route(
-                    each["method"], [unquote(part) for part in parts], query, each.get("body")
-                )
-            except Refusal as refusal:
-                status, answer = refusal.status, [refusal.error]
-            answers.append(
+        """Up to 25 parts in one call; with allOrNone all of them happen or none.
+
+        https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/resources_composite_composite_post.htm
+        """
+        parts = body["compositeRequest"]
+        if len(parts) > 25:
+            raise Refusal(400, "LIMIT_EXCEEDED", "at most 25 subrequests")
+        names = [part["referenceId"] for part in parts]
+        if len(set(names)) != len(names):
+            raise Refusal(400, "INVALID_INPUT", "Duplicate referenceId")
+        await asyncio.sleep(self.latency)
+        all_or_none = body.get("allOrNone", False)
+        begun, failed, results = len(self._undo), False, []
+        latency, self.latency = self.latency, 0.0
+        try:
+            for part in parts:
+                if failed and all_or_none:
+                    results.append((400, None))
+                    continue
+                results.append(self._part(part))
+                failed = failed or results[-1][0] >= 400
+        finally:
+            self.latency = latency
+        if failed and all_or_none:
+            while len(self._undo) > begun:
+                self._undo.pop()()
+            results = [each if each[0] >= 400 and each[1] else (400, None) for each in results]
+        self._undo.clear()
+        halted = {
+            "errorCode": "PROCESSING_HALTED",
+            "message": "The transaction was rolled back since another operation in the same"
+            " transaction failed.",
+        }
+        return {
+            "compositeResponse": [
                 {
-                    "body": answer,
+                    "body": [halted] if status == 400 and answer is None else answer,
                     "httpHeaders": {},
                     "httpStatusCode": status,
-                    "referenceId": each["referenceId"],
+                    "referenceId": name,
                 }
-            )
-        return {"compositeResponse": answers}
+                for name, (status, answer) in zip(names, results, strict=True)
+            ]
+        }
+
+    def _part(self, part: Json) -> tuple[int, Any]:
+        url = urlsplit(part["url"])
+        parts = url.path.split(f"/v{self._version}/", 1)[1].strip("/").split("/")
+        query = {name: values[0] for name, values in parse_qs(url.query).items()}
+        # Nothing in it waits, so that no other call comes in between.
+        work = self._route(
+            part["method"], [unquote(each) for each in parts], query, part.get("body")
+        )
+        try:
+            work.send(None)
+        except StopIteration as done:
+            result: tuple[int, Any] = done.value
+            return result
+        except Refusal as refusal:
+            return refusal.status, [refusal.error]
+        raise RuntimeError("a part of a composite has waited")
 
     async def _each(self, body: Any, write: Callable[[Json], Json]) -> list[Json]:
         """sObject collections: up to 200 records, each with its own result."""
@@ -443,7 +489,8 @@ class SalesforceOrg:
                         ],
                     }
                 )
-        await asyncio.sleep(self.latency)
+        if self.latency:
+            await asyncio.sleep(self.latency)
         return results
 
     def _update_by_id(self, record: Json) -> Json:
@@ -458,7 +505,8 @@ class SalesforceOrg:
         return {"id": record["id"]}
 
     async def _write_takes_time(self) -> None:
-        await asyncio.sleep(self.latency)
+        if self.latency:
+            await asyncio.sleep(self.latency)
         self._meet_lock()
 
     def _meet_lock(self) -> None:
@@ -476,6 +524,11 @@ class SalesforceOrg:
             raise Refusal(400, "INVALID_TYPE", f"sObject type '{query.object}' is not supported.")
         for name in query.names:
             self._check_field(query.object, name)
+        for name in query.filtered:
+            if self.fields[query.object].get(name, _Field("")).type == "textarea":
+                raise Refusal(
+                    400, "INVALID_FIELD", f"field '{name}' can not be filtered in a query call"
+                )
         found = [
             record
             for record in self._candidates(query)
@@ -495,7 +548,12 @@ class SalesforceOrg:
         for name, values in query.equal:
             if self.fields[query.object].get(name, _Field("")).unique:
                 holders = self._holders.get((query.object, name), {})
-                return [records[each] for value in values for each in holders.get(value, [])]
+                return [
+                    records[each]
+                    for value in values
+                    for each in holders.get(value, [])
+                    if each in records
+                ]
         days = {
             sign: f"{moment.astimezone(UTC):%Y-%m-%d}"
             for name, sign, moment in query.bounds
@@ -555,7 +613,9 @@ class SalesforceOrg:
 
     def _find(self, name: str, external: str, value: str) -> Json | None:
         for record_id in self._holders.get((name, external), {}).get(value, []):
-            record = self.records[name][record_id]
+            record = self.records[name].get(record_id)
+            if record is None:
+                continue
             if self.archive_hides_id and self._is_archived(record):
                 continue
             if not record["IsDeleted"] and record.get(external) == value:
@@ -614,10 +674,13 @@ class SalesforceOrg:
         }
         self._write(name, fresh, values, None, user)
         self.records[name][record_id] = fresh
+        self._undo.append(lambda: self.records[name].pop(record_id))
 
     def _update(self, name: str, record: Json, values: Json, user: str | None = None) -> None:
         changed = dict(record)
         self._write(name, changed, values, record, user)
+        old = dict(record)
+        self._undo.append(lambda: record.update(old))
         record.update(changed)
 
     def _write(
@@ -628,7 +691,9 @@ class SalesforceOrg:
             self._check_field(name, each, as_person=user is not None)
             record[each] = self._value(name, each, value)
         if name == "Event":
-            self._check_event(record, by_integration=user is None, old=old)
+            self._check_event(record, by_integration=user is None)
+        self._check_required(name, record)
+        self._check_rules(name, record, old)
         for each, kind in self.fields[name].items():
             if kind.unique and record.get(each) is not None:
                 self._claim(name, each, record)
@@ -640,7 +705,10 @@ class SalesforceOrg:
 
     def _claim(self, name: str, unique: str, record: Json) -> None:
         holders = self._holders.setdefault((name, unique), {}).setdefault(record[unique], [])
-        for holder in (self.records[name][each] for each in holders if each != record["Id"]):
+        for each in holders:
+            holder = self.records[name].get(each)
+            if holder is None or each == record["Id"]:
+                continue
             if holder.get(unique) == record[unique] and (
                 not holder["IsDeleted"] or self.bin_keeps_unique
             ):
@@ -657,6 +725,8 @@ class SalesforceOrg:
     def _delete(self, record: Json, user: str | None = None) -> None:
         if record["IsDeleted"]:
             raise Refusal(404, "ENTITY_IS_DELETED", "entity is deleted")
+        old = dict(record)
+        self._undo.append(lambda: record.update(old))
         record["IsDeleted"] = True
         record["LastModifiedById"] = user or self.USER_ID
         record["LastModifiedDate"] = record["SystemModstamp"] = self._now()
@@ -672,7 +742,9 @@ class SalesforceOrg:
         """Not deployed, or not in the integration user's permission set."""
         if f"{name}.{field_name}" in self.hidden:
             return True
-        if not field_name.endswith("__c") or self._visible is None:
+        # A required field has no security of its own.
+        kind = self.fields[name].get(field_name)
+        if not field_name.endswith("__c") or (kind is not None and kind.required):
             return False
         return f"{name}.{field_name}" not in self._visible
 
@@ -737,7 +809,7 @@ class SalesforceOrg:
             )
         return full
 
-    def _check_event(self, record: Json, *, by_integration: bool, old: Json | None) -> None:
+    def _check_event(self, record: Json, *, by_integration: bool) -> None:
         for each in ("StartDateTime", "EndDateTime"):
             if record.get(each) is None:
                 raise Refusal(
@@ -756,9 +828,17 @@ class SalesforceOrg:
             raise Refusal(
                 400, "FIELD_CUSTOM_VALIDATION_EXCEPTION", "Events need a location", "Location"
             )
-        permissions = self._custom_permissions if by_integration else frozenset()
-        for rule in self._rules:
-            if formula.evaluate(rule["formula"], new=record, old=old, permissions=permissions):
+
+    def _check_required(self, name: str, record: Json) -> None:
+        for each, kind in self.fields[name].items():
+            if kind.required and record.get(each) is None:
+                raise Refusal(
+                    400, "REQUIRED_FIELD_MISSING", f"Required fields are missing: [{each}]", each
+                )
+
+    def _check_rules(self, name: str, record: Json, old: Json | None) -> None:
+        for rule in self._rules[name]:
+            if formula.evaluate(rule["formula"], new=record, old=old):
                 raise Refusal(
                     400,
                     "FIELD_CUSTOM_VALIDATION_EXCEPTION",
@@ -798,7 +878,12 @@ def _fields(name: str) -> dict[str, _Field]:
         for each, kind in _STANDARD[name].items()
     }
     folder = FORCE_APP / "objects" / ("Activity" if name == "Event" else name) / "fields"
-    types = {"Text": "string", "Number": "number", "Checkbox": "boolean"}
+    types = {
+        "Text": "string",
+        "Number": "number",
+        "Checkbox": "boolean",
+        "LongTextArea": "textarea",
+    }
     for file in sorted(folder.glob("*.field-meta.xml")):
         tree = ElementTree.parse(file).getroot()
         known[_text(tree, "fullName")] = _Field(
@@ -806,13 +891,14 @@ def _fields(name: str) -> dict[str, _Field]:
             int(_text(tree, "length") or 0),
             unique=_text(tree, "unique") == "true",
             external=_text(tree, "externalId") == "true",
+            required=_text(tree, "required") == "true",
         )
     return known
 
 
-def _rules() -> list[dict[str, str]]:
+def _rules(name: str) -> list[dict[str, str]]:
     rules = []
-    for file in sorted(FORCE_APP.glob("objects/Event/validationRules/*.xml")):
+    for file in sorted(FORCE_APP.glob(f"objects/{name}/validationRules/*.xml")):
         tree = ElementTree.parse(file).getroot()
         if _text(tree, "active") == "true":
             rules.append(
@@ -825,18 +911,13 @@ def _rules() -> list[dict[str, str]]:
     return rules
 
 
-def _permissions() -> tuple[set[str] | None, frozenset[str]]:
-    """The custom fields that the integration user sees, and its custom permissions."""
+def _permissions() -> set[str]:
+    """The custom fields that the integration user sees."""
     visible: set[str] = set()
-    custom = []
-    file = FORCE_APP / "permissionsets/Clockify_Integration.permissionset-meta.xml"
-    if not file.exists():
-        return None, frozenset({"Clockify_Integration"})
-    tree = ElementTree.parse(file).getroot()
+    tree = ElementTree.parse(
+        FORCE_APP / "permissionsets/Clockify_Integration.permissionset-meta.xml"
+    ).getroot()
     for each in tree.findall("m:fieldPermissions", _XML):
         if _text(each, "readable") == "true":
             visible.add(_text(each, "field"))
-    for each in tree.findall("m:customPermissions", _XML):
-        if _text(each, "enabled") == "true":
-            custom.append(_text(each, "name"))
-    return visible, frozenset(custom)
+    return visible
