@@ -11,10 +11,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 from clockify_salesforce.cache import NO_TIME, Cached, Freshness, Patience, told
 from clockify_salesforce.clockify.people import ClockifyAccess, People, clockify_id, email_address
+from clockify_salesforce.mapping_rules import DEFAULT_LINKS
+from clockify_salesforce.mapping_rules import Link as LinkRule
 from clockify_salesforce.salesforce.client import Org
 from clockify_salesforce.salesforce.lookup import PAUSE_S, Lookup, Values
 from clockify_salesforce.salesforce.wish import LINK_FIELDS, Link, Wish
@@ -48,25 +49,6 @@ QUERIES = 5  # that one composite call holds
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Which record an Event belongs to: the one whose `field` holds Clockify's id of `source`.
-
-    `several`: the field may hold several ids, with anything between them that no id has.
-    """
-
-    source: Literal["project", "client"]
-    object: str
-    field: str
-    several: bool = False
-
-
-PLACES = (
-    Place("project", "Opportunity", "Clockify_Project_Id__c"),
-    Place("client", "Account", "Clockify_Client_Id__c"),
-)
-
-
-@dataclass(frozen=True, slots=True)
 class _Found:
     """Records in order of preference; none, and `is_sure` tells whether that is sure."""
 
@@ -85,22 +67,26 @@ class Directory:
     """
 
     def __init__(
-        self, org: Org, *, clockify: ClockifyAccess | None = None, places: Sequence[Place] = PLACES
+        self,
+        org: Org,
+        *,
+        clockify: ClockifyAccess | None = None,
+        links: Sequence[LinkRule] = DEFAULT_LINKS,
     ) -> None:
         """`clockify`: tells a person's e-mail address, which a webhook leaves out.
 
-        `places`: what an Event may be related to, in order of preference. Raises SettingsError
-        where one has no name that could be an object's or a field's.
+        `links`: what an Event may be related to, in order of preference. Raises SettingsError where
+        one has no name that could be an object's or a field's.
         """
         self._org = org
         self._people = People(clockify) if clockify else None
         self._users = Lookup("User", "Clockify_User_Id__c", _IDS, _ACTIVE)
         self._users_by_email = Lookup("User", "Email", _ADDRESS, _ACTIVE)
-        self._places = [
-            (place.source, Lookup(place.object, place.field, _IDS if place.several else _ID))
-            for place in places
+        self._links = [
+            (rule.source, Lookup(rule.object, rule.field, _IDS if rule.several else _ID))
+            for rule in links
         ]
-        self._lookups = [self._users, self._users_by_email, *(each for _, each in self._places)]
+        self._lookups = [self._users, self._users_by_email, *(each for _, each in self._links)]
         self._reading = threading.Lock()
         self._custom = Cached(frozenset[str](), pause_s=PAUSE_S, needs_s=LEAST_S)  # key prefixes
 
@@ -172,7 +158,7 @@ class Directory:
 
     def _chain(self, decision: Upsert) -> list[_Wanted]:
         ids = {"project": decision.project_id, "client": decision.client_id}
-        return [(lookup, ids[source]) for source, lookup in self._places]
+        return [(lookup, ids[source]) for source, lookup in self._links]
 
     def _field_of(self, prefix: str, patience: Patience) -> tuple[str | None, str]:
         """WhatId or WhoId for a record whose id begins so; or None and why."""

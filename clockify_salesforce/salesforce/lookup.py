@@ -33,8 +33,8 @@ class Values:
     """What a field holds.
 
     `normal`: the form in which two values are compared, None for what no record can have; only this
-    goes into SOQL. `are_listed`: it may hold several, with anything between them that is no letter,
-    digit, "_" or "-". `are_shared`: several records may have the same one.
+    goes into SOQL. `are_listed`: it may hold several, with anything but letters and digits between
+    them. `are_shared`: several records may have the same one.
     """
 
     normal: Callable[[str], str | None]
@@ -43,7 +43,7 @@ class Values:
 
     def of(self, text: str) -> set[str]:
         """The values in a field's text."""
-        parts = re.split(r"[^A-Za-z0-9_-]+", text) if self.are_listed else [text]
+        parts = [text, *re.split(r"[^A-Za-z0-9]+", text)] if self.are_listed else [text]
         return {value for part in parts if (value := self.normal(part)) is not None}
 
 

@@ -141,9 +141,7 @@ class Records:
         note = "" if state else f"{key}: its state is of a version that is not known: begun anew"
         return Known(int(kept[0]["Version__c"] or 0), state, exists, found, note)
 
-    def write(
-        self, key: str, known: Known, state: State, draft: Draft, deadline: float
-    ) -> Written:
+    def write(self, key: str, known: Known, state: State, draft: Draft, deadline: float) -> Written:
         """Write the state, and the record as the draft says or gives way to.
 
         Raises Conflict where `known` is not what is there, SalesforceUnavailable,
