@@ -24,7 +24,6 @@ from sandbox.clockify import KEY
 from sandbox.google_cloud import PROJECT
 from sandbox.world import Function, World
 
-
 # What Clockify's test button sends: an entry of its documentation's, made in 2020.
 TEST_BUTTON = {"id": "5f1e5c5e2e5e4b0007e1a001", "description": "Webhook Test Description"}
 
