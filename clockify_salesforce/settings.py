@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import mapping
 from clockify_salesforce.errors import SettingsError
+from clockify_salesforce.mapping_rules import DEFAULT_SUBJECT
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +57,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
             "https://NAME-123.REGION.run.app",
             required=bool(queue),
         ),
-        event_subject=mapping.check_subject(
-            environment.get("EVENT_SUBJECT") or mapping.DEFAULT_SUBJECT
-        ),
+        event_subject=mapping.check_subject(environment.get("EVENT_SUBJECT") or DEFAULT_SUBJECT),
         clockify_api_key=named("CLOCKIFY_API_KEY", secret, like + "clockify-api-key"),
         salesforce_api_version=named("SALESFORCE_API_VERSION", r"\d\d\.0", "65.0") or "65.0",
     )

@@ -1,9 +1,9 @@
 """Stand in for Clockify: what a workspace holds, what its API answers, what its webhooks send.
 
 Call an instance to answer an HTTP request; change time entries with the methods a person's clicks
-stand for (`start`, `stop`, `add`, `edit`, `delete`, `restore`), each of which returns the webhook
-message that Clockify would send. It knows no transport, keeps everything in memory and bears
-100,000 entries. https://docs.clockify.me/
+stand for (`start`, `stop`, `add`, `edit`, `split`, `delete`, `restore`), each of which returns the
+webhook messages that Clockify would send. It knows no transport, keeps everything in memory and
+bears 100,000 entries. https://docs.clockify.me/
 """
 
 import email.utils
@@ -117,8 +117,10 @@ class ClockifyApi:
         self._ids = 0
 
     def reset(self) -> None:
-        """Make it as new: an empty workspace, no faults."""
+        """Make it as new: an empty workspace, no faults; but no id comes twice."""
+        ids = self._ids
         self.__init__()  # type: ignore[misc]
+        self._ids = ids
 
     # What people do ----------------------------------------------------------------------------
 
@@ -158,11 +160,23 @@ class ClockifyApi:
         """Change an entry; `changes` are fields of Entry."""
         return "TIME_ENTRY_UPDATED", self._keep(replace(self.entries[entry], **changes))
 
+    def split(self, entry: str, at: datetime) -> list[Message]:
+        """Split a finished entry in two; the part before `at` keeps its id.
+
+        Which messages Clockify sends for the two parts it does not say; here one for each.
+        """
+        whole = self.entries[entry]
+        if whole.end is None or not whole.start < at < whole.end:
+            raise ValueError("an entry is split between its start and its end")
+        parts = replace(whole, end=at), replace(whole, id=self._new_id(), start=at)
+        return [("TIME_ENTRY_SPLIT", self._keep(part)) for part in parts]
+
     def delete(self, entry: str) -> Message:
-        """Delete an entry."""
+        """Delete an entry; of a running one: discard its timer, which `restore` undoes."""
         with self._lock:
-            gone = self.deleted[entry] = self.entries.pop(entry)
+            gone = self.entries.pop(entry)
             self._drop(gone)
+            gone = self.deleted[entry] = replace(gone, touched=self.clock())
         return "TIME_ENTRY_DELETED", self.webhook_body(gone)
 
     def restore(self, entry: str) -> Message:
