@@ -130,10 +130,15 @@ class Delivery:
         if isinstance(decision, Upsert):
             wish = self._directory.wish(decision, deadline)
             has_mark = self._records.has_mark
+            if wish.is_nobody and self._rules.unmatched == "no event":
+                return self._removal(decision.entry_id, known), wish.notes
             return EventDraft(decision, wish, known, has_mark=has_mark), wish.notes
-        if known.exists is False or decision.entry_id is None:
-            return Nothing(Result.DELETED, known), ()
-        return Removal(decision.entry_id, known), ()
+        return self._removal(str(decision.entry_id), known), ()
+
+    def _removal(self, entry_id: str, known: Known) -> Draft:
+        if known.exists is False:
+            return Nothing(Result.DELETED, known)
+        return Removal(entry_id, known)
 
     def _truth(
         self, message: Message, entry: Entry, receipt: Receipt, known: Known, found: Next
