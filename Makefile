@@ -23,7 +23,7 @@ check: $(VENV)/.installed ## Types and style only
 	$(BIN)/shellcheck -x deploy.sh
 
 soak: $(VENV)/.installed ## 20,000 random messages with faults; prints what was lost, twice or stale
-	$(BIN)/python -m tests.schedules
+	$(BIN)/python -m tests.soak
 
 benchmark: $(VENV)/.installed ## Compare with the floor and with the recipe; about 8 minutes
 	$(BIN)/python -m tests.benchmark

@@ -113,10 +113,10 @@ def decide(state: State | None, receipt: Receipt, *, can_ask: bool, now_ms: int)
         if receipt.doubtful and can_ask:
             return Next(Step.ASK)
         return Next(Step.WRITE, _taken(None, receipt))
-    if receipt.fingerprint == state.newest:
-        return _again(state, receipt, can_ask)
     if receipt.doubtful and can_ask:
         return Next(Step.ASK)
+    if receipt.fingerprint == state.newest:
+        return _again(state, receipt, can_ask)
     if action is Action.RESTORE_RUNNING and not state.gone:
         return Next(Step.NOTHING, why="the timer is still running")
     if action is Action.DISCARD and not (state.runs and not state.gone):

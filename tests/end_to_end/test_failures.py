@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import requests
 from conftest import entry_id, payload
-from schedules import Schedule
+from soak import Soak, settings
 
+from sandbox.cloud_run import CloudRun
 from sandbox.world import Function, World
 
 Entry = dict[str, Any]
@@ -524,15 +525,50 @@ def test_part_of_a_split_with_odd_fields_waits_too(function: Function, world: Wo
     assert len(world.salesforce.events()) == 2
 
 
-@pytest.mark.parametrize("seed", [20261102, 7])
-def test_random_schedule_with_faults_ends_in_the_last_state_of_every_entry(
-    world: World, cold: Function, seed: int
+@pytest.mark.parametrize(("instances", "seed"), [(1, 20261102), (3, 7)])
+def test_random_lives_with_faults_and_instances_that_end_are_right_in_the_end(
+    world: World, instances: int, seed: int
 ) -> None:
     print(f"seed {seed}")
-    outcome = Schedule(world, [cold], seed).run(2000)
+    service = CloudRun(world, instances=instances, settings=settings(key=True))
+    try:
+        outcome = Soak(world, service, seed, key=True).run(2000, ends=True)
+    finally:
+        service.close()
     print(outcome, *outcome.stories, sep="\n")
-    assert outcome.sent >= 1800
+    assert outcome.sent >= 2000
     assert outcome.wrong == []
+
+
+def test_random_lives_without_a_key_on_one_instance_that_lives_are_right_in_the_end(
+    world: World,
+) -> None:
+    service = CloudRun(world, instances=1, settings=settings(key=False))
+    try:
+        outcome = Soak(world, service, 5, key=False).run(2000)
+    finally:
+        service.close()
+    print(outcome, *outcome.stories, sep="\n")
+    assert outcome.wrong == []
+
+
+def test_hundred_copies_32_at_once_over_three_instances_make_one_event(world: World) -> None:
+    service = CloudRun(world, instances=3, settings=settings(key=False))
+    try:
+        headers = {
+            "Clockify-Signature": world.signing_secret,
+            "Clockify-Webhook-Event-Type": "TIMER_STOPPED",
+        }
+
+        def send(_: int) -> int:
+            entry = payload()
+            return requests.post(service.url, json=entry, headers=headers, timeout=30).status_code
+
+        with concurrent.futures.ThreadPoolExecutor(32) as copies:
+            assert set(copies.map(send, range(100))) == {200}
+    finally:
+        service.close()
+    assert len(world.salesforce.events()) == 1
 
 
 # --- The function dies, secrets change, load ------------------------------------------------------
