@@ -16,7 +16,9 @@ from datetime import UTC, datetime, timedelta
 from clockify_salesforce.errors import BadMessage, SettingsError, UnusableEntry
 from clockify_salesforce.mapping_rules import DEFAULT_RULES as DEFAULT_RULES
 from clockify_salesforce.mapping_rules import DEFAULT_SUBJECT as DEFAULT_SUBJECT
-from clockify_salesforce.mapping_rules import LOGGED_BY, Field, NotTold, Read, template
+from clockify_salesforce.mapping_rules import LOGGED_BY, NotTold, Read, template
+from clockify_salesforce.mapping_rules import NAMES as NAMES
+from clockify_salesforce.mapping_rules import Field as Field
 from clockify_salesforce.mapping_rules import Rules as Rules
 from clockify_salesforce.time_entry import DELETED_USER, TimeEntry, read_time_entry
 from clockify_salesforce.time_entry import Json as Json
@@ -196,7 +198,7 @@ def with_known_name(decision: Upsert, held: str | None) -> Upsert:
 
     def told(fields: Mapping[str, Field]) -> dict[str, Field]:
         text = fields.get("Description")
-        lines = text.split("\n") if isinstance(text, str) else []
+        lines = text.split("\n") if isinstance(text, str) and text else []
         if lines[-1:] == [LOGGED_BY + DELETED_USER]:
             del lines[-1]
         return {**fields, "Description": "\n".join([*lines, known])}

@@ -79,9 +79,12 @@ def template(text: str) -> Template:
         name = place[1] or ""
         if place[0] in ("{{", "}}"):
             pattern += place[0][0]
-        elif name in NAMES or (name.startswith(CUSTOM) and name[len(CUSTOM) :].strip()):
+        elif name in NAMES:
             pattern += "%s"
             names.append(name)
+        elif name.startswith(CUSTOM) and (custom := " ".join(name[len(CUSTOM) :].split())):
+            pattern += "%s"
+            names.append(CUSTOM + custom)
         else:
             known = ", ".join(f"{{{known}}}" for known in NAMES)
             raise SettingsError(
@@ -129,6 +132,13 @@ class FieldRule:
         return template(self.value).names
 
     @property
+    def constant(self) -> Field:
+        """The value of the field's kind that it gives without any name, None where it is none."""
+        text = " ".join(template(self.value).fill({}).split()) if not self.names else ""
+        typed = _TYPED.get(self.kind)
+        return (typed(text) if typed else text) if text else None
+
+    @property
     def choices(self) -> tuple[str, ...]:
         """The values that are known before any entry is: what a picklist of the org must have."""
         constant = () if self.names else (self.value,)
@@ -148,7 +158,9 @@ class FieldRule:
         if self.kind == "text" and limit > TEXT_LIMIT:
             return lambda read: long_text(filled, read.texts, limit) or default
         line, table = self._line(filled), self.translate
-        typed = {"number": _number, "checkbox": _checkbox, "date": _date}.get(self.kind)
+        typed = _TYPED.get(self.kind)
+        if typed is _number and filled.only_name == "hours" and not table:
+            return lambda read: read.hours
 
         def give(read: Read) -> Field:
             text = line(read.texts)
@@ -166,16 +178,19 @@ class FieldRule:
     def _line(self, filled: Template) -> Callable[[Texts], str]:
         """Return what fills the template, on one line."""
         pattern, names = filled.pattern, filled.names
-        is_subject, has_lines = self.name == "Subject", not _LINES.isdisjoint(names)
+        is_subject = self.name == "Subject"
+        has_lines = any(name in _LINES or name.startswith(CUSTOM) for name in names)
         if not names:
             constant = " ".join(filled.fill({}).split())
             return lambda texts: constant
         if filled.only_name and not is_subject and not has_lines:
             return itemgetter(filled.only_name)
 
+        get = itemgetter(*names, names[0])  # of one name alone it would give no tuple
+
         def line(texts: Texts) -> str:
-            values = tuple([texts[name] for name in names])
-            text = pattern % values
+            values = get(texts)[:-1]
+            text: str = pattern % values
             has_gap = "" in values
             if has_lines or has_gap:
                 text = " ".join(text.split())
@@ -213,7 +228,7 @@ def _checkbox(text: str) -> bool | None:
     return True if word in _YES else False if word in _NO else None
 
 
-def _date(text: str) -> str | None:
+def as_date(text: str) -> str | None:
     """The day that the text begins with, in Salesforce's form and range."""
     day = _DAY.match(text)
     try:
@@ -222,12 +237,19 @@ def _date(text: str) -> str | None:
         return None
 
 
+_TYPED: Mapping[Kind, Callable[[str], Field]] = {
+    "number": _number,
+    "checkbox": _checkbox,
+    "date": as_date,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Condition:
     """What a filter asks of an entry.
 
     `name`: one of CONDITIONS or `custom.NAME`, of which one of `wanted` has to be there, an id or a
-    name in lower case; a * in it stands for anything, and "" for there being none. Or `billable` or
+    name in lower case, where * stands for anything; "" is that there is none. Or `billable` or
     `approved` with their `truth`, `at_least_minutes` or `at_most_minutes` with their `minutes`.
     """
 
@@ -248,11 +270,11 @@ class Condition:
             case "at_most_minutes":
                 return read.span <= timedelta(minutes=self.minutes)
         found = {text.casefold() for text in self._found(read) if text}
+        if any(_is_like(text, like) for like in self.wanted if "*" in like for text in found):
+            return True
         if not found and self.name not in read.untold:
             found = {""}
         if not found.isdisjoint(self.wanted):
-            return True
-        if any(_is_like(text, like) for like in self.wanted if "*" in like for text in found):
             return True
         if self.name in read.untold:
             raise NotTold(self.name)
@@ -339,23 +361,20 @@ class Rules:
     links: tuple[Link, ...] = DEFAULT_LINKS
     unmatched: Unmatched = "integration user"
     reads: frozenset[str] = field(init=False, compare=False)  # names of templates and conditions
-    _givers: tuple[tuple[str, tuple[str, ...], Callable[[Read], Field]], ...] = field(
+    _givers: tuple[tuple[str, Callable[[Read], Field]], ...] = field(
         init=False, repr=False, compare=False
     )
 
     def __post_init__(self) -> None:
-        rules = [
-            FieldRule("Subject", self.subject, default=DEFAULT_SUBJECT)
-            if rule.name == "Subject" and self.subject
-            else rule
-            for rule in self.fields
-        ]
-        conditions = (*self.only, *self.never)
-        read = {name for rule in rules for name in rule.names} | {c.name for c in conditions}
-        object.__setattr__(self, "reads", frozenset(read))
-        object.__setattr__(
-            self, "_givers", tuple((rule.name, rule.names, rule.compiled()) for rule in rules)
-        )
+        if self.subject:
+            subject = FieldRule("Subject", self.subject, default=DEFAULT_SUBJECT)
+            fields = tuple(subject if rule.name == "Subject" else rule for rule in self.fields)
+            object.__setattr__(self, "fields", fields)
+        names = {name for rule in self.fields for name in rule.names}
+        names |= {condition.name for condition in (*self.only, *self.never)}
+        givers = tuple((rule.name, rule.compiled()) for rule in self.fields)
+        object.__setattr__(self, "reads", frozenset(names))
+        object.__setattr__(self, "_givers", givers)
 
     @property
     def custom_fields(self) -> frozenset[str]:
@@ -427,12 +446,12 @@ class Rules:
 
         What reads something that is not told must not change a field that is known already.
         """
-        event: dict[str, Field] = {}
+        event = {name: give(read) for name, give in self._givers}
         on_create: dict[str, Field] = {}
-        untold = read.untold
-        for name, names, give in self._givers:
-            held = event if not untold or untold.isdisjoint(names) else on_create
-            held[name] = give(read)
+        if not read.untold.isdisjoint(self.reads):
+            for rule in self.fields:
+                if not read.untold.isdisjoint(rule.names):
+                    on_create[rule.name] = event.pop(rule.name)
         return event, on_create
 
 

@@ -201,19 +201,14 @@ _RUNNING = frozenset({Action.RUN, Action.RESTORE_RUNNING})
 
 def _taken(state: State | None, receipt: Receipt) -> State:
     """The state with this message as the newest."""
-    first_ms = receipt.first_ms
     seen: tuple[tuple[str, int], ...] = ()
     if state is not None:
         seen = tuple(each for each in state.seen if each[0] != receipt.fingerprint)
         if state.newest:
             seen = _seen(seen, state.newest, state.newest_ms)
-        waiting = [at for _, at in state.seen if at > state.newest_ms]
-        if state.gone and receipt.action not in _GONE and waiting:
-            # What waits for this RESTORED was received before it and is newer all the same.
-            first_ms = max(state.newest_ms + 1, min(first_ms, min(waiting) - 1))
     return State(
         newest=receipt.fingerprint,
-        newest_ms=first_ms,
+        newest_ms=receipt.first_ms,
         by=receipt.by,
         seen=seen,
         gone=receipt.action in _GONE,

@@ -25,8 +25,8 @@ class Malformed(Exception):
 class Query:
     """A parsed query.
 
-    `names`: every field that it mentions; `filtered`: those of WHERE and ORDER BY; `equal`: fields
-    that must have one of some texts; `bounds`: times that a field must not lie before or behind.
+    `names`: every field that it mentions; `filtered`: those of WHERE; `equal`: fields that must
+    have one of some texts; `bounds`: times that a field must not lie before or behind.
     """
 
     fields: list[str]
@@ -70,6 +70,7 @@ class _Parser:
         where: Callable[[Record], bool] = lambda record: True  # noqa: E731
         if self._take("WHERE"):
             where = self._either()
+        filtered = self._names[len(fields) :]
         order = []
         if self._take("ORDER"):
             self._expect("BY")
@@ -84,7 +85,6 @@ class _Parser:
         limit = int(self._next()) if self._take("LIMIT") else None
         if self._tokens:
             raise Malformed(f"unexpected token: {self._tokens[0]!r}")
-        filtered = self._names[len(fields) :]
         return Query(
             fields, name, where, self._names, filtered, self._equal, self._bounds, order, limit
         )

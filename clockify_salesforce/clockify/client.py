@@ -23,7 +23,7 @@ from clockify_salesforce.errors import IntegrationError
 TIMEOUT = (3.0, 10.0)  # seconds to connect, seconds to wait for the answer
 PAGE_SIZE = 200
 MOST_PAGES = 1000
-LARGEST_ANSWER = 64 * 1024 * 1024  # bytes; a report's page of 1,000 rows has one or two million
+LARGEST_ANSWER = 32 * 1024 * 1024  # bytes; a report's page of 1,000 rows has one or two million
 CLOCK_TOLERANCE_S = 3.0  # Clockify tells whole seconds
 SEEN_S = 60.0  # so long a key that could read a workspace still can
 
@@ -55,6 +55,8 @@ class Clockify:
 
     `patience` is how many seconds in all a call may wait for 429 and 5xx to pass: 0, for the
     function, gives up at once. `on_wait` is told each wait in seconds before it begins.
+    `readable`: a workspace's id -> when the key could read it, of time.monotonic(); clients of one
+    key may share it.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Clockify:
         patience: float = 0.0,
         on_wait: Callable[[float], None] | None = None,
         timeout: tuple[float, float] = TIMEOUT,
+        readable: dict[str, float] | None = None,
     ) -> None:
         if not api_key or not api_key.isascii() or not api_key.isprintable() or " " in api_key:
             raise ClockifyError(
@@ -78,7 +81,7 @@ class Clockify:
         self._timeout = timeout
         self._session = requests.Session()
         self._session.headers["X-Api-Key"] = api_key
-        self._readable: dict[str, float] = {}  # workspace -> when the key could read it
+        self._readable = {} if readable is None else readable
         self.clock_ahead_s = 0.0  # of this machine's clock, as of the last answer
 
     def time_entry(
@@ -109,8 +112,22 @@ class Clockify:
         if not isinstance(found, list):
             raise ClockifyError("Clockify's answer to /workspaces is not a list.")
         ids = [str(each["id"]) for each in found if isinstance(each, dict) and each.get("id")]
-        self._readable = dict.fromkeys(ids, time.monotonic())
+        self._readable.update(dict.fromkeys(ids, time.monotonic()))
         return ids
+
+    def user_groups(self, workspace: str) -> dict[str, list[str]]:
+        """Return the groups of each user who is in any: user id -> names and ids of groups.
+
+        https://docs.clockify.me/#tag/Group/operation/getUserGroups
+        """
+        groups: dict[str, list[str]] = {}
+        for group in self.get_pages(f"/workspaces/{quote(workspace, '')}/user-groups"):
+            users = group.get("userIds")
+            for user in users if isinstance(users, list) else []:
+                groups.setdefault(str(user), []).extend(
+                    str(group[key]) for key in ("name", "id") if group.get(key)
+                )
+        return groups
 
     def _check_readable(self, workspace: str, timeout: tuple[float, float] | None) -> None:
         """Raise ClockifyError unless the key has read the workspace within the last minute."""
@@ -237,7 +254,9 @@ class Clockify:
         body: Json | None,
         timeout: tuple[float, float],
     ) -> "_Reply":
-        """Send one request and read its whole answer in time. Raises RequestException.
+        """Send one request and read its whole answer in time.
+
+        Raises RequestException, and ClockifyError for an answer without end.
 
         A redirect is not followed: it would carry the API key to wherever it points.
         """
@@ -255,8 +274,10 @@ class Clockify:
             read = bytearray()
             for chunk in response.iter_content(64 * 1024):
                 read += chunk
-                if len(read) > LARGEST_ANSWER or time.monotonic() > until:
-                    raise requests.Timeout("the answer has no end")
+                if len(read) > LARGEST_ANSWER:
+                    raise ClockifyError(f"Clockify's answer at {url} is too large to be one.")
+                if time.monotonic() > until:
+                    raise requests.Timeout("the answer takes too long")
             return _Reply(response.status_code, response.headers, bytes(read))
 
 

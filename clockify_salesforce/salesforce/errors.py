@@ -106,6 +106,7 @@ def refusal_of(error: Mapping[str, Any], *, last: bool, part: str = "") -> Sales
     automation = _automation(message) if code in _AUTOMATION else ""
     # Some errors name the field in their message only, and an automation hides the code there.
     named = [name for name in (EXTERNAL_ID, LINKS, *LINK_FIELDS) if name in message]
+    named += re.findall(r"No such column '(\w{1,80})'", message)
     hidden = next((each for each in OWNER_CODES if automation and each in message), code)
     fields = dict.fromkeys([*(error.get("fields") or []), *named])
     ids = re.findall(r"\b([A-Za-z0-9]{15})(?:[A-Za-z0-9]{3})?\b", message)
