@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from clockify_salesforce.clockify.client import Clockify, ClockifyError
+from clockify_salesforce.mapping_rules import Rules
 
 # Clockify's Free plan gives 31 days a report.
 LONGEST, SECOND = timedelta(days=31), timedelta(seconds=1)
@@ -54,6 +55,17 @@ class Asks:
     approved: bool = False
     groups: bool = False
     told: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, rules: Rules, users: Sequence[str] = ()) -> "Asks":
+        """What has to be known of an entry, so that the rules say of it what a message would.
+
+        ShowAs reads the type as well; without it a new Event is Busy, which is worth no call.
+        """
+        filters = {condition.name for condition in (*rules.only, *rules.never)}
+        told = ["type"] if "type" in filters else []
+        told += ["customFieldValues"] if rules.custom_fields else []
+        return cls(users, "approved" in filters, "group" in filters, told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,8 +264,8 @@ class History:
         if not entry["id"] or all(entry.get(name) is not None for name in self._asks.told):
             return self._with_groups(entry)
         found = self._clockify.time_entry(self._workspace, str(entry["id"])) or {}
-        told = {name: found[name] for name in self._asks.told if found.get(name) is not None}
-        return self._with_groups(entry | told)
+        more = {name: value for name, value in found.items() if entry.get(name) is None}
+        return self._with_groups(entry | more)
 
     def _with_groups(self, entry: Json) -> Json:
         if not self._asks.groups:

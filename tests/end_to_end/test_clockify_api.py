@@ -16,6 +16,7 @@ import mapping
 from clockify_salesforce.clockify.client import Clockify, ClockifyError
 from clockify_salesforce.clockify.history import Asks, History, Json
 from clockify_salesforce.errors import BadMessage
+from clockify_salesforce.mapping_file import read_rules
 from sandbox.clockify import KEY, WORKSPACE, ClockifyApi
 from sandbox.internet import Answer, Request
 from sandbox.world import World
@@ -422,3 +423,59 @@ def test_row_and_message_of_an_entry_give_the_same_event(api: ClockifyApi) -> No
     assert isinstance(by_row, mapping.Upsert)
     assert isinstance(by_message, mapping.Upsert)
     assert (by_row.event, by_row.on_create) == (by_message.event, by_message.on_create)
+
+
+@pytest.mark.parametrize(
+    ("rules", "matching", "other"),
+    [
+        ('project = ["Website*"]', {}, {"project": None}),
+        ('client = "northwind gmbh"', {}, {"project": None}),
+        ('task = "Review"', {}, {"task": "Drafting"}),
+        ('tag = "on site"', {}, {"tags": ("night",)}),
+        ('person = "Ada*"', {}, {"user": "Grace Hopper"}),
+        ('group = "Consultants"', {}, {"user": "Grace Hopper"}),
+        ('type = "REGULAR"', {}, {"type": "BREAK"}),
+        ("billable = true", {}, {"billable": False}),
+        ('description = "*#SF*"', {}, {"description": "private"}),
+        ('custom.Order = "SO-*"', {}, {"custom": ()}),
+        ("at_least_minutes = 30", {}, {"minutes": 29}),
+        ("approved = true", {}, {"approved": False}),
+    ],
+)
+@pytest.mark.parametrize("tells", [{"type", "customFields"}, set()])
+def test_filter_says_the_same_of_message_row_single_entry_and_queue(
+    api: ClockifyApi, tells: set[str], rules: str, matching: Any, other: Any
+) -> None:
+    """An entry that is edited to match and not to, as each way of reading it has it."""
+    api.report_tells = frozenset(tells)
+    people = {name: api.add_user(name) for name in ("Ada Lindqvist", "Grace Hopper")}
+    api.groups["Consultants"] = [people["Ada Lindqvist"]]
+    project = api.add_project("Website relaunch", api.add_client("Northwind GmbH"))
+    usual = {"project": project, "task": "Review", "billable": True, "approved": True}
+    usual |= {"tags": ("on site", "night"), "description": "Call #SF", "type": "REGULAR"}
+    usual |= {"custom": (("Order", "SO-1"),), "user": "Ada Lindqvist", "minutes": 30}
+    entry = add(api, people["Ada Lindqvist"])
+    read = read_rules(f'[only]\n{rules}\n[fields]\nOrder__c = "{{custom.Order}}"')
+    kinds = []
+    for change in (matching, other, matching):
+        now = usual | change
+        end = api.entries[entry].start + timedelta(minutes=now.pop("minutes"))
+        event_type, body = api.edit(entry, **now | {"user": people[now["user"]], "end": end})
+        history = History(client(), WORKSPACE, asks=Asks.of(read))
+        body["groupsOfUser"] = client().user_groups(WORKSPACE).get(body["userId"], [])
+        by_message = mapping.decide(event_type, body, rules=read)
+        by_queue = mapping.decide(event_type, mapping.essential(body, rules=read), rules=read)
+        rows = [each for window in history.windows(SINCE, UNTIL) for each in window.entries]
+        by_row = [mapping.decide(None, row, rules=read) for row in rows]
+        single = mapping.decide(None, history.now(entry), rules=read)
+        kinds.append(type(by_message))
+        assert by_queue == by_message
+        assert fields(single) == fields(by_message)
+        assert [fields(each) for each in by_row] in ([fields(by_message)], [])
+        assert by_row or isinstance(by_message, mapping.Withdraw)
+    assert kinds == [mapping.Upsert, mapping.Withdraw, mapping.Upsert]
+
+
+def fields(decision: mapping.Decision) -> Any:
+    """What an Event gets, without the address, which a message does not tell."""
+    return decision.event if isinstance(decision, mapping.Upsert) else decision
