@@ -30,8 +30,9 @@ BUDGET_S, HAND_OVER_S = 7.5, 1.5
 def clockify_webhook(request: flask.Request) -> flask.Response:
     """Serve one request: a Clockify webhook, or one that comes again out of the retry queue.
 
-    Answers 200 `{"result": "created|updated|deleted|ignored|stale|unusable|expired", "id": …}`, 202
-    where the message waits in the retry queue, and 4xx or 5xx `{"error": …}` where it is in neither.
+    Answers 200 `{"result": …, "id": …}`, where the result is created, updated, deleted, ignored,
+    stale, unusable or expired; 202 `queued` where it waits in the retry queue; and 4xx or 5xx
+    `{"error": …}` where it is in neither.
     """
     told = log.Line(request.headers, INSTANCE.org)
     try:

@@ -1,8 +1,8 @@
 """Bring one time entry of a message to Salesforce: read, decide, write, and again if overtaken.
 
-What counts as the newest is decided in `state.py`, purely; that only one of two writers goes through
-is Salesforce's part (`salesforce/records.py`). So any number of instances may do this at once, and
-each may be killed at any moment: what is here in memory only saves calls.
+What counts as the newest is decided in `state.py`, purely; that only one of two writers goes
+through is Salesforce's part (`salesforce/records.py`). So any number of instances may do this at
+once, and each may be killed at any moment: what is here in memory only saves calls.
 """
 
 import time
@@ -11,7 +11,7 @@ from typing import Protocol
 
 import mapping
 from clockify_salesforce import state as states
-from clockify_salesforce.errors import NotRestored, SalesforceUnavailable
+from clockify_salesforce.errors import NotRestored, SalesforceUnavailable, SettingsError
 from clockify_salesforce.mapping_rules import Rules
 from clockify_salesforce.message import Entry, Message, Outcome, Result
 from clockify_salesforce.receipts import Receipts
@@ -130,17 +130,22 @@ class Delivery:
         if isinstance(decision, Upsert):
             wish = self._directory.wish(decision, deadline)
             has_mark = self._records.has_mark
-            draft = EventDraft(decision, wish, known.exists, known.mark, has_mark=has_mark)
-            return draft, wish.notes
-        if known.exists is False or decision.entry_id is None:
-            return Nothing(Result.DELETED, known), ()
-        return Removal(decision.entry_id, known), ()
+            if wish.is_nobody and self._rules.unmatched == "no event":
+                return self._removal(decision.entry_id, known), wish.notes
+            return EventDraft(decision, wish, known, has_mark=has_mark), wish.notes
+        return self._removal(str(decision.entry_id), known), ()
+
+    def _removal(self, entry_id: str, known: Known) -> Draft:
+        if known.exists is False:
+            return Nothing(Result.DELETED, known)
+        return Removal(entry_id, known)
 
     def _truth(
         self, message: Message, entry: Entry, receipt: Receipt, known: Known, found: Next
     ) -> tuple[Decision, Next]:
         """Ask Clockify for the entry, and make of its answer what is to be written."""
-        assert self._ask is not None
+        if self._ask is None:
+            raise SettingsError("CLOCKIFY_API_KEY is not set, so Clockify cannot be asked")
         entry_id = str(entry.decision.entry_id)
         asked_ms = self._receipts.now_ms()
         content = self._ask(entry.content, entry_id, message.deadline)
@@ -161,7 +166,7 @@ class Delivery:
         """Tell whether Clockify can be asked: there is a key, and the message names a workspace."""
         return self._ask is not None and _names_workspace(entry.content)
 
-    # What an instance remembers --------------------------------------------------------------------
+    # What an instance remembers -------------------------------------------------------------------
 
     def _known(self, message: Message, entry: Entry, receipt: Receipt) -> tuple[Known, bool]:
         """What is known of the record, and whether that is fresh enough to do nothing for it."""

@@ -6,13 +6,12 @@ needed.
 
 from clockify_salesforce.clockify.access import ClockifyAccess
 from clockify_salesforce.delivery import Delivery
-from clockify_salesforce.mapping_rules import Rules
 from clockify_salesforce.receipts import Receipts
 from clockify_salesforce.salesforce.client import Org
 from clockify_salesforce.salesforce.directory import Directory
 from clockify_salesforce.salesforce.records import Records
 from clockify_salesforce.secret import Secret, SigningSecrets
-from clockify_salesforce.settings import Settings
+from clockify_salesforce.settings import Settings, chosen_rules
 
 
 class Instance:
@@ -20,7 +19,7 @@ class Instance:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.rules = Rules(subject=settings.event_subject)
+        self.rules = chosen_rules(settings.event_subject)
         self.receipts = Receipts()
         self.signing_secrets = SigningSecrets(settings.signing_secrets)
         self.org = Org(
@@ -30,7 +29,7 @@ class Instance:
         clockify = ClockifyAccess(Secret(key).value) if key else None
         self.delivery = Delivery(
             Records(self.org),
-            Directory(self.org, clockify=clockify),
+            Directory(self.org, clockify=clockify, links=self.rules.links),
             self.receipts,
             rules=self.rules,
             ask=clockify.entry if clockify else None,

@@ -171,11 +171,17 @@ def workspace_of(entry: Json) -> str | None:
 
 
 def clean(value: Json) -> str:
-    """A text that Salesforce and every reader can take: no half characters, no control codes."""
+    """A text that Salesforce and every reader can take: no half characters, no control codes.
+
+    In a composite call, `@{` in any text begins a reference to another part's answer, and there is
+    no escape for it: a blank goes between.
+    https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/resources_composite_composite_post.htm
+    """
     if not isinstance(value, str):
         return ""
     whole = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return whole.replace("\r\n", "\n").replace("\r", "\n").translate(_UNREADABLE).strip()
+    lines = whole.replace("\r\n", "\n").replace("\r", "\n")
+    return lines.translate(_UNREADABLE).replace("@{", "@ {").strip()
 
 
 def length(text: str) -> int:

@@ -43,9 +43,10 @@ class Composite(Rest):
         if method == "POST" and path == f"/services/data/v{self.version}/composite":
             return 200, await self._composite(body)
         work = self._ready(method, url, body)
+        began = self._now()
         if work.writes:
             await self._write_takes_time()
-        with self.transaction():
+        with self.transaction(began):
             return work.run()
 
     async def _write_takes_time(self) -> None:
@@ -86,11 +87,12 @@ class Composite(Rest):
         the second waits for the row's lock, and then is checked against what the first has stored.
         """
         begin = tried(lambda part: self._work(part, {}), parts[0])
+        began = self._now()
         if any(part["method"] != "GET" for part in parts):
             await self._write_takes_time()
         results: list[Result] = []
         try:
-            with self.transaction():
+            with self.transaction(began):
                 for place, part in enumerate(parts):
                     results.append(self._part(part, _answers(parts, results), begin, place))
                     if results[-1][0] >= 400:

@@ -69,8 +69,9 @@ class SalesforceOrg(Composite):
         return next((dict(state) for state in held if not state["IsDeleted"]), None)
 
     def forget_events(self) -> None:
-        """Forget all Events, those in the recycle bin too, and the requests so far."""
+        """Forget all Events, deleted ones too, with their states, and the requests so far."""
         self.records["Event"].clear()
+        self.records["Clockify_State__c"].clear()
         self.requests.clear()
         self.sign_ins = 0
 

@@ -27,6 +27,7 @@ class Records:
         # A test's own thread changes records while the org answers.
         self._alone = threading.RLock()
         self._within = 0
+        self._began: str | None = None
 
     def reset(self) -> None:
         """Forget all records."""
@@ -43,15 +44,17 @@ class Records:
     # --- Transactions -----------------------------------------------------------------------------
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self, at: str | None = None) -> Iterator[None]:
         """Undo all that was stored within where it raises; one within another is a savepoint.
 
         Nothing within may wait: then no other request comes in between, and a row lock is as good
-        as held.
+        as held. `at`: when the write began, which is what SystemModstamp says although the record
+        is seen only when all is done.
         """
         with self._alone:
             begun = len(self._undo)
             self._within += 1
+            self._began = at or self._began
             try:
                 yield
             except BaseException:
@@ -66,6 +69,7 @@ class Records:
                 self._within -= 1
                 if not self._within:
                     self._undo.clear()
+                    self._began = None
 
     def _store(self, name: str, record: Json) -> None:
         record_id = record["Id"]
@@ -152,7 +156,7 @@ class Records:
         return end is not None and instant(end).timestamp() < self.clock() - 365 * 86_400
 
     def _now(self) -> str:
-        return written(datetime.fromtimestamp(self.clock(), UTC))
+        return self._began or written(datetime.fromtimestamp(self.clock(), UTC))
 
 
 def instant(text: str) -> datetime:

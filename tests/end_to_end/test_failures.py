@@ -162,7 +162,7 @@ def test_split_in_part_queues_the_rest_only(function: Function, world: World) ->
     parts = [payload("TIME_ENTRY_SPLIT", id=f"{entry_id()}{n}") for n in range(3)]
     parts[1]["description"] = "left behind"
     world.tasks.paused = True
-    world.salesforce.faults.limit = 0.5
+    world.salesforce.faults.rule = 0.5
     world.salesforce.faults.chance.seed(1)
     response = function.post("TIME_ENTRY_SPLIT", parts)
     assert result(response) == (202, "queued")
@@ -172,6 +172,24 @@ def test_split_in_part_queues_the_rest_only(function: Function, world: World) ->
     world.salesforce.faults.clear()
     drain(world)
     assert len(world.salesforce.events()) == 3
+
+
+def test_salesforce_down_ends_the_tries_of_a_list_and_queues_all_of_it(
+    function: Function, world: World
+) -> None:
+    world.tasks.paused = True
+    world.salesforce.faults.limit = 1
+    parts = [payload("TIME_ENTRY_SPLIT", id=f"{entry_id()}{n}") for n in range(300)]
+    assert result(function.post("TIME_ENTRY_SPLIT", parts)) == (202, "queued")
+    assert len(world.salesforce.requests) == 1
+    assert len(world.tasks.created) < 10
+    # Clockify sends it once more: nothing is twice in the queue.
+    tasks = len(world.tasks.waiting)
+    function.post("TIME_ENTRY_SPLIT", parts)
+    world.salesforce.faults.clear()
+    drain(world)
+    assert len(world.salesforce.events()) == 300
+    assert tasks
 
 
 @pytest.mark.parametrize("char", ["x", "é", "🙂", "\n", "\\", "\u0001"])
@@ -243,8 +261,13 @@ DAY_MS = 24 * 3600 * 1000
 
 def newest_ms(world: World) -> int:
     """The first receipt that the state of the test's entry holds."""
-    (state,) = world.salesforce.records["Clockify_State__c"].values()
-    return int(json.loads(state["State__c"])["ms"])
+    return int(json.loads(state_of(world, entry_id())["State__c"])["ms"])
+
+
+def state_of(world: World, name: str) -> dict[str, Any]:
+    """The record that holds what has been taken of an entry."""
+    states = world.salesforce.records["Clockify_State__c"].values()
+    return next(each for each in states if each["Key__c"] == f"time_entry:{name}")
 
 
 @pytest.mark.parametrize("mark", ["", "soon", "-5", "1e3", "0x10", "9" * 400, "١٢٣"])
@@ -392,7 +415,7 @@ def test_edit_of_a_deleted_entry_is_stale_once_nothing_can_restore_it_any_more(
     headers = {MARK: str(newest_ms(world) + 1)}
     edited = payload(description="edited")
     assert function.post("TIME_ENTRY_UPDATED", edited, headers=headers).status_code == 500
-    state = next(iter(world.salesforce.records["Clockify_State__c"].values()))
+    state = state_of(world, entry_id())
     shifted = re.sub(r"1\d{12}", lambda ms: str(int(ms[0]) - three_hours), state["State__c"])
     world.salesforce.change(
         "Clockify_State__c",

@@ -116,7 +116,6 @@ def test_deleting_what_is_gone_is_deleted(function: Function, world: World) -> N
     ("event_type", "entry"),
     [
         ("NEW_TIMER_STARTED", payload("NEW_TIMER_STARTED")),
-        ("TIMER_STOPPED", payload("NEW_TIMER_STARTED")),
         ("TIMER_STOPPED", payload(**TEST_BUTTON)),
         ("NEW_PROJECT", payload("NEW_PROJECT")),
         ("NEW_CLIENT", payload("NEW_CLIENT")),
@@ -132,7 +131,9 @@ def test_other_authentic_message_is_ignored(
     assert world.salesforce.requests == []
 
 
-@pytest.mark.parametrize("event_type", ["TIME_ENTRY_UPDATED", "TIME_ENTRY_DELETED"])
+@pytest.mark.parametrize(
+    "event_type", ["TIME_ENTRY_UPDATED", "TIME_ENTRY_DELETED", "TIMER_STOPPED"]
+)
 def test_running_timer_that_nothing_is_known_of_costs_one_look_and_writes_nothing(
     function: Function, world: World, event_type: str
 ) -> None:
@@ -366,9 +367,11 @@ def test_any_message_is_answered_200_or_400_and_400_changes_nothing(
     if whole and isinstance(message, dict):  # a good entry, spoiled in one to three fields
         message = payload(**message)
     body = message if isinstance(message, bytes) else json.dumps(message).encode()
+    world.tasks.paused = True
     before = len(world.salesforce.requests)
     response = function.post(event_type, body)
-    assert response.status_code in (200, 400)
+    # 202: the entry was deleted by an earlier message, and an edit waits for what restores it.
+    assert response.status_code in (200, 202, 400)
     assert response.json().keys() <= {"result", "id", "entries", "error"}
     if response.status_code == 400:
         assert len(world.salesforce.requests) == before
@@ -639,7 +642,6 @@ def test_api_key_with_something_beside_it_is_never_logged(world: World, text: st
     function = Function(world, CLOCKIFY_API_KEY=f"projects/{PROJECT}/secrets/clockify-api-key")
     try:
         assert function.post("TIMER_STOPPED", payload(user={"id": "u", "name": "N"})).ok
-        assert "no region of Clockify's" in function.raw_log
         assert KEY not in function.raw_log
     finally:
         function.stop()

@@ -431,6 +431,21 @@ def test_states_are_found_by_when_they_changed(api: Api) -> None:
     assert sorted(keys(f"!= {api.ago(60)}")) == ["0", "1", "2"]
 
 
+def test_state_is_stamped_when_its_write_began_not_when_it_was_seen(api: Api) -> None:
+    api.org.latency = 0.001
+
+    async def write_while_the_clock_goes_on() -> None:
+        writing = asyncio.create_task(api.send("POST", "composite", composite(state(1, 0))))
+        await asyncio.sleep(0)
+        api.wait(60)
+        await writing
+
+    asyncio.run(write_while_the_clock_goes_on())
+    select = "SELECT Key__c FROM Clockify_State__c WHERE SystemModstamp"
+    assert api.query(f"{select} > {api.ago(60)}") == []
+    assert api.query(f"{select} = {api.ago(60)}") == [{"Key__c": "time_entry:1"}]
+
+
 def test_states_untouched_for_long_are_deleted_200_in_a_call(api: Api) -> None:
     def make(first: int, last: int) -> None:
         records = [
