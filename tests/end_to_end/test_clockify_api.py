@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -14,7 +15,9 @@ from clockify.operations.registry import ALL_OPERATIONS
 
 import mapping
 from clockify_salesforce.clockify.client import Clockify, ClockifyError
+from clockify_salesforce.clockify.groups import Groups
 from clockify_salesforce.clockify.history import Asks, History, Json
+from clockify_salesforce.clockify.people import WORKSPACES
 from clockify_salesforce.errors import BadMessage
 from clockify_salesforce.mapping_file import read_rules
 from sandbox.clockify import KEY, WORKSPACE, ClockifyApi
@@ -386,6 +389,44 @@ def test_groups_of_the_person_are_told_with_each_entry(api: ClockifyApi) -> None
     assert told[second] == []
     history = History(client(), WORKSPACE, asks=Asks(groups=True))
     assert (history.now(first) or {})["groupsOfUser"][0] == "Consultants"
+
+
+class Access:
+    """How the function has a client of Clockify's."""
+
+    def __call__(self, *, timeout: tuple[float, float]) -> Clockify:
+        return client(timeout=timeout)
+
+
+def test_message_is_told_the_groups_of_its_person_once_read(api: ClockifyApi) -> None:
+    ada, grace = api.add_user("Ada"), api.add_user("Grace")
+    api.groups["Consultants"] = [ada]
+    groups, until = Groups(Access()), time.monotonic() + 7
+    message = {"id": ENTRY, "workspaceId": WORKSPACE}
+    for person, name in (({"userId": ada}, "Consultants"), ({"user": {"id": ada}}, "Consultants")):
+        told = groups.told(message | person, until)
+        assert isinstance(told, dict)
+        assert told["groupsOfUser"][0] == name
+    for nobody in ({"userId": grace}, {}):
+        assert groups.told(message | nobody, until) == message | nobody | {"groupsOfUser": []}
+    assert groups.told([7], until) == [7]
+    assert groups.told({"id": ENTRY}, until) == {"id": ENTRY}
+    assert len(api.requests) == 1
+
+
+def test_groups_that_cannot_be_read_are_an_error(api: ClockifyApi) -> None:
+    api.faults.broken = 1
+    groups, message = Groups(Access()), {"id": ENTRY, "workspaceId": WORKSPACE}
+    with pytest.raises(ClockifyError, match="groups of workspace 64a687e29ae1f428e7ebe303"):
+        groups.told(message, time.monotonic() + 7)
+    with pytest.raises(ClockifyError):
+        groups.told(message, time.monotonic() + 7)
+    assert len(api.requests) == 1  # for a minute none is tried
+    for number in range(WORKSPACES - 1):
+        with pytest.raises(ClockifyError):
+            groups.told(message | {"workspaceId": f"{number:024x}"}, time.monotonic())
+    with pytest.raises(ClockifyError, match="and of no more"):
+        groups.told(message | {"workspaceId": "f" * 24}, time.monotonic() + 7)
 
 
 def test_entry_of_another_workspace_is_not_gone_unless_it_is_known_to_be_ours(
