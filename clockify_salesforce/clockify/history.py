@@ -188,30 +188,9 @@ class History:
         return page
 
     def _report(self, since: datetime, until: datetime, number: int, *, any_status: bool) -> _Page:
-        body: Json = {
-            "dateRangeStart": f"{since:%Y-%m-%dT%H:%M:%S}.000Z",
-            "dateRangeEnd": f"{until - timedelta(milliseconds=1):%Y-%m-%dT%H:%M:%S}.999Z",
-            "timeZone": "UTC",
-            "exportType": "JSON",
-            "rounding": False,
-            "amountShown": "HIDE_AMOUNT",
-            "sortOrder": "ASCENDING",
-            "detailedFilter": {
-                "page": number,
-                "pageSize": self._sizes[0],
-                "sortColumn": "DATE",
-                "options": {"totals": "CALCULATE"},
-            },
-        }
-        if self._asks.approved:
-            body["approvalState"] = "APPROVED"
-        if self._users:
-            body["users"] = {"ids": self._users, "contains": "CONTAINS", "status": "ALL"}
-        elif any_status:
-            body["users"] = {"contains": "CONTAINS", "status": "ALL"}
         path = f"/workspaces/{quote(self._workspace, '')}/reports/detailed"
         try:
-            answer = self._clockify.report(path, body)
+            answer = self._clockify.report(path, self._asked(since, until, number, any_status))
         except ClockifyError as error:
             if error.status != 400 or len(self._sizes) == 1:
                 raise
@@ -230,11 +209,35 @@ class History:
             total=count if isinstance(count, int) else None,
         )
 
+    def _asked(self, since: datetime, until: datetime, number: int, any_status: bool) -> Json:
+        """The request for one page of a report."""
+        asked: Json = {
+            "dateRangeStart": f"{since:%Y-%m-%dT%H:%M:%S}.000Z",
+            "dateRangeEnd": f"{until - timedelta(milliseconds=1):%Y-%m-%dT%H:%M:%S}.999Z",
+            "timeZone": "UTC",
+            "exportType": "JSON",
+            "rounding": False,
+            "amountShown": "HIDE_AMOUNT",
+            "sortOrder": "ASCENDING",
+            "detailedFilter": {
+                "page": number,
+                "pageSize": self._sizes[0],
+                "sortColumn": "DATE",
+                "options": {"totals": "CALCULATE"},
+            },
+        }
+        if self._asks.approved:
+            asked["approvalState"] = "APPROVED"
+        if self._users:
+            asked["users"] = {"ids": self._users, "contains": "CONTAINS", "status": "ALL"}
+        elif any_status:
+            asked["users"] = {"contains": "CONTAINS", "status": "ALL"}
+        return asked
+
     def clock_ms(self) -> int:
         """The time in milliseconds since 1970, right also where this machine's clock is wrong.
 
-        It becomes the version of Events, next to those of the function's messages: a clock that is
-        ahead would make Salesforce refuse the messages that come.
+        It is compared with the times at which the function received its messages.
         """
         return round((time.time() - self._clockify.clock_ahead_s) * 1000)
 
