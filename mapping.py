@@ -10,14 +10,22 @@ import json
 import re
 import string
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from clockify_salesforce.errors import BadMessage, IntegrationError
+from clockify_salesforce.errors import BadMessage, SettingsError, UnusableEntry
+from clockify_salesforce.mapping_rules import DEFAULT_RULES as DEFAULT_RULES
+from clockify_salesforce.mapping_rules import DEFAULT_SUBJECT as DEFAULT_SUBJECT
+from clockify_salesforce.mapping_rules import LOGGED_BY, NotTold, Read, template
+from clockify_salesforce.mapping_rules import NAMES as NAMES
+from clockify_salesforce.mapping_rules import Field as Field
+from clockify_salesforce.mapping_rules import Rules as Rules
+from clockify_salesforce.time_entry import DELETED_USER, TimeEntry, read_time_entry
+from clockify_salesforce.time_entry import Json as Json
 
 EXTERNAL_ID = "Clockify_Time_Entry_Id__c"
-VERSION = "Clockify_Version__c"
 
+STARTED = "NEW_TIMER_STARTED"
 RESTORED = "TIME_ENTRY_RESTORED"
 UPDATED = "TIME_ENTRY_UPDATED"
 UPSERTS = frozenset({"TIMER_STOPPED", "NEW_TIME_ENTRY", UPDATED, RESTORED, "TIME_ENTRY_SPLIT"})
@@ -25,39 +33,33 @@ DELETES = frozenset({"TIME_ENTRY_DELETED", "TIME_ENTRY_BATCH_DELETED"})
 # Only these may carry several time entries; elsewhere a list is a mistake that must be heard.
 LISTS = frozenset({"TIME_ENTRY_SPLIT", "TIME_ENTRY_BATCH_DELETED"})
 
-DEFAULT_SUBJECT = "Clockify"
-SUBJECT_NAMES = frozenset({"description", "project", "client", "task", "tags", "user"})
-# Salesforce counts UTF-16 code units; a line break may count as two.
-SUBJECT_LIMIT, TEXT_LIMIT, DESCRIPTION_LIMIT = 255, 255, 32_000
 # An org that has not switched multiday events on refuses more than 1,440 minutes.
 LONGEST_EVENT = timedelta(hours=24)
 # The range of a Salesforce date/time field.
 EARLIEST, LATEST = datetime(1700, 1, 1, tzinfo=UTC), datetime(4000, 12, 31, tzinfo=UTC)
 
-# Clockify's test button sends a sample whose ids belong to nobody.
+# Clockify's test button sends a sample of its documentation, whose ids were made in July 2020:
+# the first eight digits of an id are its second of birth.
 TEST_DESCRIPTION = "Webhook Test Description"
+_TEST_ID = re.compile(r"5e[0-9a-f]{22}|5f[0-9a-f]{22}|6[01][0-9a-f]{22}")  # 2020, 2021
 
-Json = object  # what json.loads gives
-Field = str | float | bool | None
-
-_CLOCKIFY_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # Clockify's browser extension: "#<Salesforce id> <title of the page>".
 _RECORD_LINK = re.compile(r"#([A-Za-z0-9]{15}(?:[A-Za-z0-9]{3})?)(?!\S)")
-# What neither XML nor a person can read; tab and line feed stay.
-_UNREADABLE = dict.fromkeys([*range(9), 11, 12, *range(14, 32), 127, 0xFFFE, 0xFFFF])
 
 
 @dataclass(frozen=True, slots=True)
 class Upsert:
     """Write one Event.
 
-    `event`: Salesforce field -> value, without the external id, the version, owner and links.
-    `shortened`: the fields that replace those of `event` where the org refuses more than 24 hours;
-    None for an entry that is not longer. The rest is what owner and links are looked up by.
+    `event`: Salesforce field -> value, without the external id, owner and links. `on_create`: the
+    fields that only a new Event gets. `shortened`: the fields that replace those of `event` where
+    the org refuses more than 24 hours; None for an entry that is not longer. The rest is what owner
+    and links are looked up by.
     """
 
     entry_id: str
     event: Mapping[str, Field]
+    on_create: Mapping[str, Field] = field(default_factory=dict)
     shortened: Mapping[str, Field] | None = None
     user_id: str | None = None
     user_email: str | None = None
@@ -65,6 +67,15 @@ class Upsert:
     project_id: str | None = None
     client_id: str | None = None
     workspace_id: str | None = None
+    user_is_lost: bool = False  # deleted in Clockify: see `with_known_name`
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """The entry lives, but gets no Event, and why: one that is there goes away."""
+
+    entry_id: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +87,22 @@ class Delete:
 
 
 @dataclass(frozen=True, slots=True)
+class Running:
+    """The entry's timer runs: no Event of this message, but the entry is alive."""
+
+    entry_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ignore:
-    """Nothing to do in Salesforce, and why."""
+    """Nothing to do in Salesforce, and why. `warning`: somebody should look at it."""
 
     reason: str
     entry_id: str | None = None
+    warning: bool = False
 
 
-Decision = Upsert | Delete | Ignore
+Decision = Upsert | Withdraw | Delete | Running | Ignore
 
 
 def parse(body: bytes) -> Json:
@@ -116,84 +135,76 @@ def entries(event_type: str | None, message: Json) -> list[Json]:
     return [message]
 
 
-def decide(event_type: str | None, entry: Json, *, subject: str = DEFAULT_SUBJECT) -> Decision:
+def decide(event_type: str | None, entry: Json, *, rules: Rules = DEFAULT_RULES) -> Decision:
     """Decide what one time entry of a message means.
 
     `event_type`: the `Clockify-Webhook-Event-Type` header; None, as in the recipe, is a finished
-    entry. `subject`: a template that `check_subject` has passed. Raises BadMessage naming the field
-    that cannot be read.
+    entry. Raises BadMessage naming the field that cannot be read, UnusableEntry for what no repeat
+    can make right.
     """
     if event_type is not None and event_type not in UPSERTS | DELETES:
-        return Ignore("this kind of event changes no Event")
+        return _ignored_kind(event_type, entry)
     if not isinstance(entry, dict):
         raise BadMessage("the body is not a time entry: a JSON object belongs here")
-    if entry.get("description") == TEST_DESCRIPTION:
-        return Ignore("Clockify's test message")
-    entry_id = entry.get("id")
-    if not isinstance(entry_id, str) or not _CLOCKIFY_ID.fullmatch(entry_id):
+    read = read_time_entry(entry, rules.custom_fields)
+    if read.id is None:
         raise BadMessage("id: Clockify's id of the time entry belongs here (letters and digits)")
     if event_type in DELETES:
-        interval = entry.get("timeInterval")
-        running = isinstance(interval, dict) and interval.get("end", "") is None
-        return Delete(entry_id, finished=not running)
-    interval = entry.get("timeInterval")
-    if not isinstance(interval, dict):
+        return Delete(read.id, finished=read.end is not None or not read.end_is_told)
+    if read.description == TEST_DESCRIPTION and _TEST_ID.fullmatch(read.id):
+        return Ignore("Clockify's test message", read.id)
+    if not read.has_interval:
         raise BadMessage("timeInterval: an object with start and end belongs here")
-    start = _instant(interval.get("start"), "timeInterval.start")
-    if interval.get("end") is None:
-        return Ignore("the timer is still running", entry_id)
-    end = _instant(interval.get("end"), "timeInterval.end")
+    start = _instant(read.start, "timeInterval.start", read.id)
+    if read.end is None:
+        return Running(read.id)
+    end = _instant(read.end, "timeInterval.end", read.id)
     if end < start:
-        raise BadMessage("timeInterval.end: it lies before timeInterval.start")
-    return _upsert(entry_id, entry, start, end, subject)
+        raise UnusableEntry("timeInterval.end: it lies before timeInterval.start", entry_id=read.id)
+    return _filtered(read, start, end, rules)
 
 
-def essential(entry: Json) -> Json:
-    """Reduce an entry to what `decide` reads, each text cut to what an Event can hold.
+def essential(entry: Json, *, rules: Rules = DEFAULT_RULES) -> Json:
+    """Reduce an entry to what `decide` reads, clean and bounded.
 
-    For any entry: deciding on it and on what this gives is the same, and a time entry of any size
-    fits a Cloud Tasks task (96 KB of UTF-8 at most).
+    `decide` reads an entry and what this gives of it the same. As JSON in UTF-8 it has at most
+    96,000 bytes, which fits a Cloud Tasks task.
     """
     if not isinstance(entry, dict):
-        return entry
-    names = _names(entry)
-    project, user = _object(entry, "project"), _object(entry, "user")
-    interval = entry.get("timeInterval")
-    kept: dict[str, Json] = {"id": entry.get("id"), "workspaceId": _id(entry.get("workspaceId"))}
-    if isinstance(entry.get("billable"), bool):
-        kept["billable"] = entry["billable"]
-    if entry.get("type") == "BREAK":
-        kept["type"] = "BREAK"
-    if isinstance(interval, dict):
-        kept["timeInterval"] = {key: interval[key] for key in ("start", "end") if key in interval}
-    elif "timeInterval" in entry:
-        kept["timeInterval"] = None
-    return kept | {
-        "description": _cut(_text(entry.get("description")), DESCRIPTION_LIMIT),
-        "userId": _id(entry.get("userId")) or _id(user.get("id")),
-        "projectId": _id(entry.get("projectId")) or _id(project.get("id")),
-        "project": {
-            "name": names["project"],
-            "clientName": names["client"],
-            "clientId": _client_id(entry),
-        },
-        "task": {"name": names["task"]},
-        "tags": [{"name": names["tags"]}],
-        "user": {"name": names["user"], "email": _email(user)},
-    }
+        return None
+    return read_time_entry(entry, rules.custom_fields).as_json()
 
 
-def check_subject(template: str) -> str:
-    """Return the Subject template; raise IntegrationError if it names what no entry has."""
+def check_subject(text: str) -> str:
+    """Return EVENT_SUBJECT as a template; raise SettingsError if it names what no entry has."""
+    if "{" not in text:
+        return text.replace("}", "}}")
     try:
-        parts = list(string.Formatter().parse(template))
-    except ValueError:
-        parts = [("", "{", "", None)]
-    for _, name, spec, conversion in parts:
-        if name is not None and (name not in SUBJECT_NAMES or spec or conversion):
-            known = ", ".join(f"{{{known}}}" for known in sorted(SUBJECT_NAMES))
-            raise IntegrationError(f"EVENT_SUBJECT: only {known} may stand in braces")
-    return template
+        template(text)
+    except SettingsError as error:
+        raise SettingsError(f"EVENT_SUBJECT: {error}") from None
+    return text
+
+
+def with_known_name(decision: Upsert, held: str | None) -> Upsert:
+    """Return the decision with the name that an Event's Description tells already.
+
+    Clockify forgets the name of a person whom somebody deletes there, and calls all of them
+    DeletedUser. `held`: the Description of the Event as Salesforce has it.
+    """
+    known = held.rpartition("\n")[2] if held else ""
+    if not decision.user_is_lost or not known.startswith(LOGGED_BY):
+        return decision
+
+    def told(fields: Mapping[str, Field]) -> dict[str, Field]:
+        text = fields.get("Description")
+        lines = text.split("\n") if isinstance(text, str) and text else []
+        if lines[-1:] == [LOGGED_BY + DELETED_USER]:
+            del lines[-1]
+        return {**fields, "Description": "\n".join([*lines, known])}
+
+    shortened = None if decision.shortened is None else told(decision.shortened)
+    return replace(decision, event=told(decision.event), shortened=shortened)
 
 
 def salesforce_id(text: str) -> str | None:
@@ -213,153 +224,98 @@ def salesforce_id(text: str) -> str | None:
     return text[:15] + checksum if text[15:].upper() in ("", checksum) else None
 
 
-def _upsert(
-    entry_id: str, entry: dict[str, Json], start: datetime, end: datetime, subject: str
-) -> Upsert:
-    names = _names(entry)
-    text = _text(entry.get("description"))
-    details = _details(entry, names)
-    event: dict[str, Field] = {
-        "Subject": _subject(subject, names | {"description": text}),
+def _ignored_kind(event_type: str, entry: Json) -> Ignore:
+    """Say nothing of the kinds that concern no Event, but of a time entry of an unknown kind."""
+    read = read_time_entry(entry) if isinstance(entry, dict) else None
+    if event_type == STARTED or read is None or read.id is None or not read.start:
+        return Ignore("this kind of event changes no Event", read.id if read else None)
+    shown = re.sub(r"[^A-Za-z0-9_.-]", "?", event_type[:64])
+    return Ignore(
+        f"a time entry came with the event type {shown}, which is not known here: look in Clockify"
+        " which webhook sends it",
+        read.id,
+        warning=True,
+    )
+
+
+def _filtered(entry: TimeEntry, start: datetime, end: datetime, rules: Rules) -> Decision:
+    """Leave the entry out where a filter says so, else upsert it."""
+    read = rules.read(entry, end - start)
+    try:
+        filter_name = rules.left_out_by(read)
+    except NotTold as error:
+        reason = f"mapping.toml asks for the {error} of an entry, which this one does not tell"
+        return Ignore(reason, entry.id, warning=True)
+    if filter_name:
+        return Withdraw(str(entry.id), f"mapping.toml leaves it out: {filter_name}")
+    return _upsert(read, start, end, rules)
+
+
+def _upsert(read: Read, start: datetime, end: datetime, rules: Rules) -> Upsert:
+    entry = read.entry
+    event, on_create = rules.event_fields(read)
+    event |= {
         "StartDateTime": _written(start),
         "EndDateTime": _written(end),
-        "Description": _description(text, details),
-        "ShowAs": "Free" if entry.get("type") == "BREAK" else "Busy",
         # Four decimals tell every second, and Event itself may drop the seconds.
-        "Clockify_Hours__c": round((end - start).total_seconds() / 3600, 4),
-        "Clockify_Project__c": names["project"] or None,
-        "Clockify_Client__c": names["client"] or None,
-        "Clockify_Task__c": names["task"] or None,
-        "Clockify_Tags__c": names["tags"] or None,
-        "Clockify_Billable__c": entry.get("billable") is True,
+        "Clockify_Hours__c": read.hours,
+        "Clockify_Project__c": entry.project or None,
+        "Clockify_Client__c": entry.client or None,
+        "Clockify_Task__c": entry.task or None,
+        "Clockify_Tags__c": entry.tag_names or None,
+        "Clockify_Billable__c": entry.billable is True,
+        "Clockify_Workspace_Id__c": entry.workspace_id,
     }
-    shortened: dict[str, Field] | None = None
-    if end - start > LONGEST_EVENT:
-        span = f"Whole span: {_written(start)} to {_written(end)} ({event['Clockify_Hours__c']} h)"
-        shortened = {
-            "EndDateTime": _written(start + LONGEST_EVENT),
-            "Description": _description(text, [span, *details]),
-        }
-    link = _RECORD_LINK.match(text)
+    if entry.type:
+        event["Clockify_Type__c"] = entry.type
+    on_create["IsReminderSet"] = False
+    link = _RECORD_LINK.match(entry.description)
     return Upsert(
-        entry_id,
+        str(entry.id),
         event,
-        shortened,
-        user_id=_id(entry.get("userId")) or _id(_object(entry, "user").get("id")),
-        user_email=_email(_object(entry, "user")),
+        on_create,
+        _shortened(read, start, end, rules) if end - start > LONGEST_EVENT else None,
+        user_id=entry.user_id,
+        user_email=entry.email,
         record_id=salesforce_id(link[1]) if link else None,
-        project_id=_id(entry.get("projectId")) or _id(_object(entry, "project").get("id")),
-        client_id=_client_id(entry),
-        workspace_id=_id(entry.get("workspaceId")),
+        project_id=entry.project_id,
+        client_id=entry.client_id,
+        workspace_id=entry.workspace_id,
+        user_is_lost=entry.is_user_lost,
     )
 
 
-def _names(entry: Mapping[str, Json]) -> dict[str, str]:
-    """The entry's names, each on one line and no longer than its field."""
-    project, tags = _object(entry, "project"), entry.get("tags")
-    names = {
-        "project": _text(project.get("name")),
-        "client": _text(project.get("clientName")) or _text(_object(project, "client").get("name")),
-        "task": _text(_object(entry, "task").get("name")),
-        "tags": ", ".join(
-            name
-            for tag in (tags if isinstance(tags, list) else [])
-            if isinstance(tag, dict) and (name := _text(tag.get("name")))
-        ),
-        "user": _text(_object(entry, "user").get("name")),
+def _shortened(read: Read, start: datetime, end: datetime, rules: Rules) -> dict[str, Field]:
+    """The fields of an Event that ends after 24 hours and tells the whole span."""
+    span = f"Whole span: {_written(start)} to {_written(end)} ({read.hours} h)"
+    return {
+        "EndDateTime": _written(start + LONGEST_EVENT),
+        "Description": rules.description_with(span, read),
     }
-    return {key: _cut(" ".join(name.split()), TEXT_LIMIT) for key, name in names.items()}
 
 
-def _details(entry: Mapping[str, Json], names: Mapping[str, str]) -> list[str]:
-    project = names["project"]
-    if project and names["client"]:
-        project += f" ({names['client']})"
-    billable = {True: "yes", False: "no"}.get(entry.get("billable") is True)
-    lines = {
-        "Project": project,
-        "Task": names["task"],
-        "Tags": names["tags"],
-        "Billable": billable if isinstance(entry.get("billable"), bool) else "",
-        "Logged by": names["user"],
-    }
-    return [f"{label}: {value}" for label, value in lines.items() if value]
-
-
-def _description(text: str, details: list[str]) -> str:
-    """The person's own words first; they give way where both do not fit."""
-    below = "\n".join(details)
-    room = DESCRIPTION_LIMIT - _length(below) - 2
-    return "\n".join(part for part in (_cut(text, room), below) if part)
-
-
-def _subject(template: str, names: Mapping[str, str]) -> str:
-    filled = " ".join(template.format(**names).split()) if "{" in template else template
-    # A template with an empty name at its edge leaves its punctuation there: "{project}: …".
-    return _cut(filled.strip(" :;,.|/-–—") if "{" in template else filled, SUBJECT_LIMIT) or (
-        DEFAULT_SUBJECT
-    )
-
-
-def _instant(value: Json, field: str) -> datetime:
+def _instant(value: str, field: str, entry_id: str) -> datetime:
     """An instant of Clockify's: ISO 8601 with Z or an offset, in UTC."""
     try:
-        moment = datetime.fromisoformat(value if isinstance(value, str) else "")
-        if moment.tzinfo is None:
-            raise ValueError
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise BadMessage(f"{field}: a time with its zone belongs here, like 2026-11-02T08:30:00Z")
+    try:
         moment = moment.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise BadMessage(
-            f"{field}: a time with its zone belongs here, like 2026-11-02T08:30:00Z"
-        ) from None
+    except OverflowError:
+        moment = datetime.min.replace(tzinfo=UTC)
     if not EARLIEST <= moment <= LATEST:
-        raise BadMessage(f"{field}: Salesforce keeps times between 1700 and 4000 only")
+        raise UnusableEntry(
+            f"{field}: Salesforce keeps times between 1700 and 4000 only", entry_id=entry_id
+        )
     return moment
 
 
 def _written(moment: datetime) -> str:
     precision = "milliseconds" if moment.microsecond else "seconds"
     return moment.isoformat(timespec=precision).replace("+00:00", "Z")
-
-
-def _text(value: Json) -> str:
-    """A text that Salesforce and every reader can take: no half characters, no control codes."""
-    if not isinstance(value, str):
-        return ""
-    whole = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return whole.replace("\r\n", "\n").replace("\r", "\n").translate(_UNREADABLE).strip()
-
-
-def _length(text: str) -> int:
-    """Length as Salesforce counts at most: UTF-16 code units, a line break as two."""
-    return len(text.encode("utf-16-le")) // 2 + text.count("\n")
-
-
-def _cut(text: str, limit: int) -> str:
-    """The text, or as much of it as fits with `…` behind it."""
-    if _length(text) <= limit:
-        return text
-    units = text.replace("\n", "\r\n").encode("utf-16-le")[: 2 * (limit - 1)]
-    return units.decode("utf-16-le", "ignore").replace("\r\n", "\n").rstrip("\r") + "…"
-
-
-def _object(holder: Mapping[str, Json], key: str) -> dict[str, Json]:
-    value = holder.get(key)
-    return value if isinstance(value, dict) else {}
-
-
-def _id(value: Json) -> str | None:
-    return value if isinstance(value, str) and _CLOCKIFY_ID.fullmatch(value) else None
-
-
-def _client_id(entry: Mapping[str, Json]) -> str | None:
-    project = _object(entry, "project")
-    return _id(project.get("clientId")) or _id(_object(project, "client").get("id"))
-
-
-def _email(user: Mapping[str, Json]) -> str | None:
-    value = user.get("email")
-    return value.casefold() if isinstance(value, str) and 3 <= len(value) <= 254 else None
 
 
 def _no_constant(name: str) -> None:

@@ -18,7 +18,15 @@ if TYPE_CHECKING:
 QUEUE_TIMEOUT_S = 1.5
 
 
-def enqueue(queue: str, url: str, headers: Mapping[str, str], body: bytes) -> None:
+def enqueue(
+    queue: str,
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    deadline: float,
+    name: str = "",
+) -> None:
     """Have Cloud Tasks post `body` to `url` until it is answered 2xx.
 
     `queue`: `projects/P/locations/L/queues/Q`, whose own settings say how often and how long.

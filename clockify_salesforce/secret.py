@@ -5,6 +5,7 @@ A warm message calls nobody. https://cloud.google.com/secret-manager/docs/refere
 
 import contextlib
 import functools
+import hmac
 import threading
 import time
 
@@ -107,6 +108,28 @@ class Secret:
             ) from None
         self._read_at = time.monotonic()
         return self._value
+
+
+class SigningSecrets:
+    """The webhooks' signing secrets."""
+
+    def __init__(self, name: str) -> None:
+        self._secret = Secret(name)
+
+    def matches(self, signature: bytes) -> bool:
+        began = time.monotonic()
+        known = self._secret.value()
+        if _matches(signature, known):
+            return True
+        newer = self._secret.newer(began)
+        return newer != known and _matches(signature, newer)
+
+
+def _matches(signature: bytes, secrets: str) -> bool:
+    found = False
+    for secret in secrets.split():
+        found |= hmac.compare_digest(signature, secret.encode())
+    return found
 
 
 def _secret_manager() -> secretmanager.SecretManagerServiceClient:

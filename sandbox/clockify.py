@@ -28,6 +28,8 @@ Answer = tuple[int, Any, dict[str, str]]
 Message = tuple[str, Json]  # Clockify-Webhook-Event-Type and the body
 
 _NOT_FOUND = {"message": "not found", "code": 404}
+# Seen live for what is gone or of another workspace; a 404 was never seen.
+_GONE = {"message": "Time entry doesn't belong to Workspace", "code": 501}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ class Entry:
     tags: tuple[str, ...] = ()
     billable: bool = False
     type: str = "REGULAR"
+    custom: tuple[tuple[str, Any], ...] = ()  # custom fields: name and value
+    approved: bool = False
     touched: float = 0.0
 
 
@@ -94,6 +98,15 @@ class ClockifyApi:
     report_page: int = 1000  # the largest page of a report
     report_totals: bool = True
     report_is_sorted: bool = True
+    report_is_one_page: bool = False  # whatever page is asked for
+    report_has_gaps: bool = False  # a null among the rows
+    # Nobody says whether a report leaves out deactivated people, and how it takes a status alone.
+    report_has_inactive: bool = True
+    report_takes_status: str = "yes"  # yes, empty (no row then) or no (HTTP 400)
+    report_tells: frozenset[str] = frozenset({"type", "customFields"})
+    rows: dict[str, Json] = field(default_factory=dict)  # entry or * -> what its row says instead
+    gone_status: int = 400  # of an entry that is gone: 400 or 404
+    canned: dict[tuple[str, str], Answer] = field(default_factory=dict)  # (method, path) -> answer
     clock: Callable[[], float] = time.time
     tells_time: bool = False  # in the header Date, which may be wrong to whoever asks
     faults: Faults = field(default_factory=Faults)
@@ -101,6 +114,7 @@ class ClockifyApi:
     users: dict[str, User] = field(default_factory=dict)
     clients: dict[str, str] = field(default_factory=dict)  # id -> name
     projects: dict[str, Project] = field(default_factory=dict)
+    groups: dict[str, list[str]] = field(default_factory=dict)  # name -> ids of users
     entries: dict[str, Entry] = field(default_factory=dict)
     deleted: dict[str, Entry] = field(default_factory=dict)
     hooks: list[Json] = field(default_factory=list)
@@ -221,7 +235,8 @@ class ClockifyApi:
             sent = {name.lower(): value for name, value in headers.items()}
             if sent.get("x-api-key") != self.api_key:
                 return 401, {"message": "Api key does not exist", "code": 4003}, {}
-            status, answer, told = self._fault() or self._route(method, path, body)
+            canned = self.canned.get((method, urlsplit(path).path.removeprefix("/api/v1")))
+            status, answer, told = self._fault() or canned or self._route(method, path, body)
             if self.tells_time:
                 told = told | {"Date": email.utils.formatdate(self.clock(), usegmt=True)}
         if self.faults.meanwhile:
@@ -262,9 +277,12 @@ class ClockifyApi:
         match method, parts[3:]:
             case "GET", ["time-entries", entry_id]:
                 entry = self.entries.get(entry_id) if own else None
-                return (200, self._hydrated(entry), {}) if entry else (404, _NOT_FOUND, {})
+                gone = _GONE if self.gone_status == 400 else _NOT_FOUND
+                return (200, self._hydrated(entry), {}) if entry else (self.gone_status, gone, {})
             case "GET", ["users"]:
                 return _page([_user(user) for user in self.users.values()] if own else [], query)
+            case "GET", ["user-groups"]:
+                return _page(self._groups() if own else [], query)
             case "GET", ["clients"]:
                 return _page(self._clients() if own else [], query)
             case "GET", ["projects"]:
@@ -317,19 +335,35 @@ class ClockifyApi:
             return 400, {"message": "Date range is too long for your plan", "code": 501}, {}
         if not 1 <= size <= self.report_page:
             return 400, {"message": f"pageSize: 1 to {self.report_page}", "code": 501}, {}
-        wanted = set(body.get("users", {}).get("ids", [])) or self.users.keys()
+        people, approval = body.get("users") or {}, body.get("approvalState", "ALL")
+        if people and not people.get("ids") and self.report_takes_status == "no":
+            return 400, {"message": "users.ids must not be null", "code": 501}, {}
+        wanted = set(people.get("ids") or self.users)
+        if people and not people.get("ids") and self.report_takes_status == "empty":
+            wanted = set()
+        if not self.report_has_inactive and people.get("status") != "ALL":
+            wanted = {each for each in wanted if self.users[each].status == "ACTIVE"}
         now = self.clock()
         found = [
             entry
             for entry in (self._between(since, until) if own else [])
-            if entry.user in wanted and now - entry.touched >= self.report_lag_s
+            if entry.user in wanted
+            and now - entry.touched >= self.report_lag_s
+            and approval in ("ALL", "APPROVED" if entry.approved else "UNAPPROVED")
         ]
         if body.get("sortOrder", "DESCENDING") == "DESCENDING":
             found.reverse()
         if not self.report_is_sorted:
             found.sort(key=lambda entry: hashlib.sha256(entry.id.encode()).digest())
         zone = ZoneInfo(body.get("timeZone") or self.time_zone)
-        rows = [self._row(entry, zone) for entry in found[(page - 1) * size : page * size]]
+        page = 1 if self.report_is_one_page else page
+        shown = found[(page - 1) * size : page * size]
+        rows: list[Json | None] = [
+            self._row(entry, zone) | self.rows.get("*", {}) | self.rows.get(entry.id, {})
+            for entry in shown
+        ]
+        if self.report_has_gaps and rows:
+            rows.insert(1, None)
         total = {"_id": "", "totalTime": 0, "entriesCount": len(found), "totalAmount": None}
         totals: list[Json | None] = [total if found and self.report_totals else None]
         return 200, {"totals": totals, "timeentries": rows}, {}
@@ -338,7 +372,8 @@ class ClockifyApi:
         user = self.users[entry.user]
         project = self.projects[entry.project] if entry.project else None
         seconds = round((entry.end - entry.start).total_seconds()) if entry.end else None
-        return {
+        told = {"type": entry.type, "customFields": _custom(entry)}
+        return {name: told[name] for name in told if name in self.report_tells} | {
             "_id": entry.id,
             "description": entry.description,
             "userId": user.id,
@@ -358,9 +393,7 @@ class ClockifyApi:
             "taskId": _task_id(entry.task) if entry.task else None,
             "taskName": entry.task,
             "tags": [{"_id": _task_id(tag), "name": tag} for tag in entry.tags],
-            "type": entry.type,
             "isLocked": False,
-            "customFields": None,
             "approvalRequestId": None,
             "invoicingInfo": None,
         }
@@ -381,8 +414,9 @@ class ClockifyApi:
             "isLocked": False,
             "hourlyRate": None,
             "costRate": None,
-            "customFieldValues": [],
+            "customFieldValues": _custom(entry),
             "type": entry.type,
+            "approvalStatus": "APPROVED" if entry.approved else None,
             "kioskId": None,
             "project": self._project(entry.project) if entry.project else None,
             "task": (
@@ -411,7 +445,22 @@ class ClockifyApi:
             "workspaceId": self.workspaces[0],
             "billable": True,
             "archived": False,
+            "color": "#0B83D9",
+            "public": True,
+            "template": False,
         }
+
+    def _groups(self) -> list[Json]:
+        return [
+            {
+                "id": _task_id(name),
+                "name": name,
+                "workspaceId": self.workspaces[0],
+                "userIds": users,
+                "teamManagers": [],
+            }
+            for name, users in self.groups.items()
+        ]
 
     def _clients(self) -> list[Json]:
         return [
@@ -470,6 +519,19 @@ def _user(user: User) -> Json:
         "status": user.status,
         "memberships": [],
     }
+
+
+def _custom(entry: Entry) -> list[Json]:
+    return [
+        {
+            "customFieldId": _task_id(name),
+            "timeEntryId": entry.id,
+            "name": name,
+            "type": "TXT",
+            "value": value,
+        }
+        for name, value in entry.custom
+    ]
 
 
 def _too_many(headers: dict[str, str]) -> Answer:

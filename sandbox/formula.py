@@ -1,12 +1,12 @@
 """Evaluate the formulas of `force-app/`'s validation rules, so that the stand-in obeys them.
 
-AND, OR, NOT, ISNEW, ISBLANK, ISCHANGED, PRIORVALUE, MID, comparisons and $Permission.Name only.
+AND, OR, NOT, IF, ISNEW, ISBLANK, ISCHANGED, PRIORVALUE and comparisons only.
 https://help.salesforce.com/s/articleView?id=platform.customize_functions.htm
 """
 
 import ast
 import re
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping
 from functools import cache
 
 Record = Mapping[str, object]
@@ -15,15 +15,14 @@ Record = Mapping[str, object]
 @cache
 def _compiled(formula: str) -> ast.Expression:
     text = re.sub(r"/\*.*?\*/", " ", formula, flags=re.S)
-    text = re.sub(r"\$Permission\.(\w+)", r'_permission("\1")', text)
     text = text.replace("<>", "!=").replace("&&", " and ").replace("||", " or ")
     text = re.sub(r"(?<![<>=!])=(?!=)", "==", text)
-    for name in ("AND", "OR", "NOT"):
+    for name in ("AND", "OR", "NOT", "IF"):
         text = re.sub(rf"\b{name}\s*\(", f"_{name.lower()}(", text)
     return ast.parse(text.strip().replace("\n", " "), mode="eval")
 
 
-def evaluate(formula: str, *, new: Record, old: Record | None, permissions: Set[str]) -> bool:
+def evaluate(formula: str, *, new: Record, old: Record | None) -> bool:
     """Tell whether the rule's error condition holds for a record that becomes `new`.
 
     `old`: the stored record, None on insert. Raises ValueError for what it does not know.
@@ -46,12 +45,13 @@ def evaluate(formula: str, *, new: Record, old: Record | None, permissions: Set[
         raise ValueError(f"not a formula that this knows: {ast.dump(node)}")
 
     def call(name: str, arguments: list[ast.expr], record: Record) -> object:
-        if name == "_PERMISSION":
-            return str(value(arguments[0], record)) in permissions
         if name == "_AND":
             return all(bool(value(each, record)) for each in arguments)
         if name == "_OR":
             return any(bool(value(each, record)) for each in arguments)
+        if name == "_IF":
+            condition, then, otherwise = arguments
+            return value(then if value(condition, record) else otherwise, record)
         if name == "_NOT":
             return not value(arguments[0], record)
         if name == "ISNEW":
@@ -63,10 +63,6 @@ def evaluate(formula: str, *, new: Record, old: Record | None, permissions: Set[
             return value(arguments[0], record if old is None else old)
         if name == "ISCHANGED":
             return old is not None and value(arguments[0], old) != value(arguments[0], record)
-        if name == "MID":
-            text, start, count = (value(each, record) for each in arguments)
-            if isinstance(start, int) and isinstance(count, int):
-                return str(text or "")[start - 1 : start - 1 + count]
         raise ValueError(f"not a function that this knows: {name}")
 
     return bool(value(_compiled(formula).body, new))

@@ -25,14 +25,15 @@ class Malformed(Exception):
 class Query:
     """A parsed query.
 
-    `names`: every field that it mentions; `equal`: fields that must have one of some texts;
-    `bounds`: times that a field must not lie before or behind.
+    `names`: every field that it mentions; `filtered`: those of WHERE; `equal`: fields that must
+    have one of some texts; `bounds`: times that a field must not lie before or behind.
     """
 
     fields: list[str]
     object: str
     where: Callable[[Record], bool]
     names: list[str]
+    filtered: list[str]
     equal: list[tuple[str, list[str]]]
     bounds: list[tuple[str, str, datetime]]
     order: list[tuple[str, bool]]
@@ -69,6 +70,7 @@ class _Parser:
         where: Callable[[Record], bool] = lambda record: True  # noqa: E731
         if self._take("WHERE"):
             where = self._either()
+        filtered = self._names[len(fields) :]
         order = []
         if self._take("ORDER"):
             self._expect("BY")
@@ -83,7 +85,9 @@ class _Parser:
         limit = int(self._next()) if self._take("LIMIT") else None
         if self._tokens:
             raise Malformed(f"unexpected token: {self._tokens[0]!r}")
-        return Query(fields, name, where, self._names, self._equal, self._bounds, order, limit)
+        return Query(
+            fields, name, where, self._names, filtered, self._equal, self._bounds, order, limit
+        )
 
     def _either(self) -> Callable[[Record], bool]:
         terms = [self._both()]

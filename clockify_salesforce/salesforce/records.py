@@ -1,109 +1,185 @@
-"""What an Event is written with, and how it gives way to what Salesforce refuses of it."""
+"""Write a record and its state in one call, all or nothing, and give way to what is refused of it.
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+`Clockify_State__c` has one validation rule, which makes each write a compare-and-set: it refuses a
+state that is not based on the version that is there. So whoever was slower writes nothing, neither
+the state nor the record, and decides again (`delivery.py`). No rule of ours is on Event itself,
+where it would meet the org's own automation.
+"""
 
-from clockify_salesforce.salesforce.errors import LINK_FIELDS, LINKS, RULE, SalesforceRefused
-from mapping import EXTERNAL_ID, VERSION, Field, Upsert
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
 
-_NO_ID = 18 * "-"
-_LINK_CODES = {
-    "INVALID_CROSS_REFERENCE_KEY",
-    "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY",
-    "ENTITY_IS_DELETED",
-    "FIELD_INTEGRITY_EXCEPTION",
-    "MALFORMED_ID",
-    "TRANSFER_REQUIRES_READ",
-    "INSUFFICIENT_ACCESS_OR_READONLY",
-}
-_OWNER_CODES = {"INACTIVE_OWNER_OR_USER", "OP_WITH_INVALID_USER_TYPE_EXCEPTION"}
+from clockify_salesforce import state as states
+from clockify_salesforce.errors import IntegrationError
+from clockify_salesforce.message import Result
+from clockify_salesforce.salesforce.client import Json, Org, Part, quoted
+from clockify_salesforce.salesforce.errors import LINKS, RULE, STATE, SalesforceRefused
+from clockify_salesforce.state import State
+from mapping import EXTERNAL_ID
+
+NO_MARK_S = 3600.0
+
+
+class Conflict(IntegrationError):
+    """Another write of the record was faster: nothing is written."""
 
 
 @dataclass(frozen=True, slots=True)
-class Links:
-    """Owner and links of an Event: field -> Salesforce id, None to clear; no key: leave alone.
+class Known:
+    """What is known of a record: its state with the version that is there, 0 where there is none.
 
-    `notes`: look-ups that failed and were left out, for the log. `failed`: one had no answer, so
-    that Clockify's wish is not known as a whole.
-
-    Clockify's choice and a person's in Salesforce are told apart by a mark: `Clockify_Links__c`
-    keeps the three ids that Clockify asked for last, and a validation rule for each field refuses
-    another value while its id in the mark stays the same. So what a person has chosen stays until
-    the person, project, client or link is changed in Clockify, or what they are matched with; a new
-    project replaces Related To and leaves alone an owner chosen by hand. What Salesforce refuses
-    for another reason is taken out of the mark, so that it is tried again. While a look-up fails
-    the mark is not written: a new Event takes what is known, an old one keeps what it has.
+    `exists`: whether Salesforce holds an Event of it; None where nobody has looked. `mark`: what
+    `Clockify_Links__c` on it holds. `record_id`: of the Event, where it is known.
     """
 
-    fields: Mapping[str, str | None] = field(default_factory=dict)
+    version: int = 0
+    state: State | None = None
+    exists: bool | None = None
+    mark: str | None = None
+    record_id: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a write has made of the record, and what is known of it now. `notes`: left out."""
+
+    known: Known
+    result: Result
     notes: tuple[str, ...] = ()
-    failed: bool = False
 
 
-def event_body(decision: Upsert, version: int, links: Links) -> dict[str, Field | int]:
-    """What an Event is written with, all but its external id."""
-    body: dict[str, Field | int] = {**decision.event, VERSION: version, **links.fields}
-    if links.fields and not links.failed:
-        body[LINKS] = _mark(body)
-    return body
+@dataclass(frozen=True, slots=True)
+class Made:
+    """`exists`, `mark`, `record_id`: as in Known. `rest`: what is still to be written."""
+
+    result: Result
+    exists: bool | None
+    mark: str | None = None
+    record_id: str = ""
+    rest: "Draft | None" = None
 
 
-def give_way(
-    body: dict[str, Field | int], refusal: SalesforceRefused, decision: Upsert
-) -> list[str]:
-    """Take out of `body` what Salesforce refuses and the Event can do without, and name it.
+class Draft(Protocol):
+    """A record as it is going to be written, or not to be there."""
 
-    Each call removes something, so the caller's loop ends. Raises the refusal itself where
-    nothing is left to remove.
-    """
-    present = [name for name in LINK_FIELDS if name in body]
-    blamed = [
-        name for name in present if name in refusal.fields or str(body[name])[:15] in refusal.ids
-    ]
-    if LINKS in refusal.fields and refusal.code == RULE and blamed:
-        # The mark stays as it is, and with it what the person chose.
-        for name in blamed:
-            del body[name]
-        return [f"{name}: left as somebody chose it in Salesforce" for name in blamed]
-    if LINKS in refusal.fields:  # not deployed
-        names = [LINKS]
-    elif refusal.code in _OWNER_CODES:
-        names = ["OwnerId"]
-    elif refusal.code in _LINK_CODES and blamed:
-        names = blamed
-    elif (
-        refusal.code == "FIELD_INTEGRITY_EXCEPTION"
-        and decision.shortened
-        and body["EndDateTime"] != decision.shortened["EndDateTime"]
-    ):
-        body |= decision.shortened
+    def parts(self) -> list[Part]:
+        """The requests that write it, beside that of its state."""
+        ...
+
+    def give_way(
+        self, refusal: SalesforceRefused, own_user_id: Callable[[], str]
+    ) -> tuple["Draft", str]:
+        """What else may be written instead, and a note for the log. Raises the refusal itself."""
+        ...
+
+    def made(self, answers: list[Json]) -> "Made":
+        """What Salesforce's answers to the parts say."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """The state alone."""
+
+    result: Result
+    known: "Known"
+
+    def parts(self) -> list[Part]:
         return []
-    elif refusal.code in _LINK_CODES:
-        names = [name for name in present if name != "OwnerId" and body[name]] or ["OwnerId"]
-    else:
-        names = []
-    names = [name for name in names if name in body]
-    if not names:
+
+    def give_way(
+        self, refusal: SalesforceRefused, own_user_id: Callable[[], str]
+    ) -> tuple[Draft, str]:
         raise refusal
-    for name in names:
-        del body[name]
-    if LINKS in body:
-        marked = zip(LINK_FIELDS, str(body[LINKS]).split(" "), strict=True)
-        body[LINKS] = " ".join(_NO_ID if name in names else each for name, each in marked)
-    return [f"{name}: {refusal.code}" for name in names if name != LINKS]
+
+    def made(self, answers: list[Json]) -> "Made":
+        known = self.known
+        return Made(self.result, known.exists, known.mark, known.record_id)
 
 
-def hidden_event(refusal: SalesforceRefused) -> str | None:
-    """The path of the Event that holds the entry's id although it is not found by it.
+class Records:
+    """The records of one org with their states. Safe between threads."""
 
-    An archived one, which ended over a year ago, can be written by its own id; one in the recycle
-    bin cannot, and whether it holds on to the id is nowhere said.
-    """
-    found = [each for each in refusal.ids if each.startswith("00U")]
-    duplicate = refusal.code == "DUPLICATE_VALUE" and EXTERNAL_ID in refusal.fields
-    return f"sobjects/Event/{found[0]}" if duplicate and found else None
+    def __init__(self, org: Org) -> None:
+        self._org = org
+        self._no_mark_until = 0.0
+
+    @property
+    def has_mark(self) -> bool:
+        """False while Salesforce says that Clockify_Links__c is not there."""
+        return time.monotonic() >= self._no_mark_until
+
+    def read(self, key: str, entry_id: str, deadline: float) -> Known:
+        """Read state and mark of a time entry, in one call. Raises as Org.call does.
+
+        queryAll, because an Event that ended over a year ago is archived and hidden from query:
+        https://help.salesforce.com/s/articleView?id=000385690
+        """
+        mark = f", {LINKS}" if self.has_mark else ""
+        there = "AND IsDeleted = false"
+        rows = self._org.queries(
+            [
+                f"SELECT Version__c, State__c FROM {STATE} WHERE Key__c = {quoted(key)} {there}",
+                f"SELECT Id{mark} FROM Event WHERE {EXTERNAL_ID} = {quoted(entry_id)} {there}",
+            ],
+            deadline,
+            deleted=True,
+        )
+        if mark and isinstance(rows[1], SalesforceRefused) and LINKS in rows[1].fields:
+            self._no_mark_until = time.monotonic() + NO_MARK_S
+            return self.read(key, entry_id, deadline)
+        for each in rows:
+            if isinstance(each, IntegrationError):
+                raise each
+        kept, event = (each["records"][:1] for each in rows if isinstance(each, dict))
+        exists = bool(event)
+        found = event[0].get(LINKS) if event else None
+        record_id = str(event[0]["Id"]) if event else ""
+        if not kept:
+            return Known(exists=exists, mark=found, record_id=record_id)
+        state = states.from_json(kept[0].get("State__c"))
+        note = "" if state else f"{key}: its state is of a version that is not known: begun anew"
+        version = int(kept[0]["Version__c"] or 0)
+        return Known(version, state, exists, found, record_id, note)
+
+    def write(self, key: str, known: Known, state: State, draft: Draft, deadline: float) -> Written:
+        """Write the state, and the record as the draft says or gives way to.
+
+        Raises Conflict where `known` is not what is there, SalesforceUnavailable,
+        SalesforceRefused; then neither is written, unless the answer was lost.
+        """
+        notes: list[str] = []
+        kept = Part(
+            "state",
+            "PATCH",
+            f"sobjects/{STATE}/Key__c/{key}",
+            {
+                "Version__c": known.version + 1,
+                "Based_On__c": known.version,
+                "State__c": states.to_json(state),
+            },
+        )
+        while True:
+            try:
+                answers = self._org.composite([kept, *draft.parts()], deadline)
+            except SalesforceRefused as refusal:
+                if refusal.part == "state" and refusal.code in _CONFLICTS:
+                    raise Conflict(f"{key}: another write was faster") from None
+                if LINKS in refusal.fields and refusal.code == "INVALID_FIELD":
+                    self._no_mark_until = time.monotonic() + NO_MARK_S
+                draft, note = draft.give_way(refusal, lambda: self._org.user_id(deadline))
+                notes += [note] if note else []
+                continue
+            made = draft.made(answers[1:])
+            now = Known(known.version + 1, state, made.exists, made.mark, made.record_id)
+            if made.rest is not None:
+                self.write(key, now, state, made.rest, deadline)
+                now = replace(now, version=now.version + 1)
+            return Written(now, made.result, tuple(notes))
 
 
-def _mark(fields: Mapping[str, object]) -> str:
-    """The ids in places of 18 characters, which is where the validation rules look for them."""
-    return " ".join(str(fields.get(name) or _NO_ID) for name in LINK_FIELDS)
+# A state that somebody else has made, changed or cleaned up in between.
+_CONFLICTS = frozenset({RULE, "DUPLICATE_VALUE", "ENTITY_IS_DELETED"})

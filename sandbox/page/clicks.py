@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sandbox import acme
 from sandbox.clockify import Entry
-from sandbox.salesforce import Refusal
+from sandbox.salesforce.faults import Refusal
 from sandbox.webhooks import Sent, Webhooks
 from sandbox.world import World
 

@@ -3,6 +3,7 @@
 import concurrent.futures
 import itertools
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -34,6 +35,18 @@ def drain(world: World) -> None:
     """Let the queue deliver all that it holds."""
     world.tasks.paused = False
     wait_until(lambda: not world.tasks.waiting)
+
+
+def settle(world: World) -> None:
+    """Let the queue try all that it holds; what waits for a RESTORED goes on waiting."""
+    tries = {name: len(task.answers) for name, task in world.tasks.waiting.items()}
+    world.tasks.paused = False
+    wait_until(
+        lambda: all(
+            len(task.answers) > tries.get(name, 0) + 1 and task.answers[-1] == 500
+            for name, task in list(world.tasks.waiting.items())
+        )
+    )
 
 
 def result(response: Any) -> tuple[int, str]:
@@ -105,7 +118,8 @@ def test_missing_mark_field_costs_one_call_and_is_told_once(world: World, cold: 
     for number in range(5):
         response = cold.post("TIMER_STOPPED", payload(id=f"{entry_id()}{number}"))
         assert result(response) == (200, "created")
-    assert sum(method == "PATCH" for method, _ in world.salesforce.requests) == 6
+    # One more for what was refused, one for all look-ups of owners and links.
+    assert world.salesforce.requests == [("POST", "composite")] * 7
     assert [len(line.get("left_out", [])) for line in cold.log] == [1, 0, 0, 0, 0]
     assert "sf project deploy start" in cold.log[0]["left_out"][0]
 
@@ -148,7 +162,7 @@ def test_split_in_part_queues_the_rest_only(function: Function, world: World) ->
     parts = [payload("TIME_ENTRY_SPLIT", id=f"{entry_id()}{n}") for n in range(3)]
     parts[1]["description"] = "left behind"
     world.tasks.paused = True
-    world.salesforce.faults.limit = 0.5
+    world.salesforce.faults.rule = 0.5
     world.salesforce.faults.chance.seed(1)
     response = function.post("TIME_ENTRY_SPLIT", parts)
     assert result(response) == (202, "queued")
@@ -158,6 +172,24 @@ def test_split_in_part_queues_the_rest_only(function: Function, world: World) ->
     world.salesforce.faults.clear()
     drain(world)
     assert len(world.salesforce.events()) == 3
+
+
+def test_salesforce_down_ends_the_tries_of_a_list_and_queues_all_of_it(
+    function: Function, world: World
+) -> None:
+    world.tasks.paused = True
+    world.salesforce.faults.limit = 1
+    parts = [payload("TIME_ENTRY_SPLIT", id=f"{entry_id()}{n}") for n in range(300)]
+    assert result(function.post("TIME_ENTRY_SPLIT", parts)) == (202, "queued")
+    assert len(world.salesforce.requests) == 1
+    assert len(world.tasks.created) < 10
+    # Clockify sends it once more: nothing is twice in the queue.
+    tasks = len(world.tasks.waiting)
+    function.post("TIME_ENTRY_SPLIT", parts)
+    world.salesforce.faults.clear()
+    drain(world)
+    assert len(world.salesforce.events()) == 300
+    assert tasks
 
 
 @pytest.mark.parametrize("char", ["x", "é", "🙂", "\n", "\\", "\u0001"])
@@ -223,39 +255,53 @@ def test_recycle_bin_that_keeps_the_entrys_id_is_told_until_it_is_emptied(
 
 # --- The marker of a queued request ---------------------------------------------------------------
 
-MARK = "Clockify-First-Received"
+MARK = "X-First-Received"
+DAY_MS = 24 * 3600 * 1000
 
 
-def stored_version(world: World) -> int:
-    event = world.salesforce.event(entry_id())
-    assert event is not None
-    return int(event["Clockify_Version__c"])
+def newest_ms(world: World) -> int:
+    """The first receipt that the state of the test's entry holds."""
+    return int(json.loads(state_of(world, entry_id())["State__c"])["ms"])
 
 
-@pytest.mark.parametrize(
-    "mark",
-    [
-        "",
-        "soon",
-        "-5",
-        "1e3",
-        "0x10",
-        "9" * 400,
-        "future",
-        "8 days ago",
-        "0",
-        "١٢٣",
-    ],
-)
-def test_forged_first_receipt_is_treated_as_now(
-    function: Function, world: World, mark: str
-) -> None:
+def state_of(world: World, name: str) -> dict[str, Any]:
+    """The record that holds what has been taken of an entry."""
+    states = world.salesforce.records["Clockify_State__c"].values()
+    return next(each for each in states if each["Key__c"] == f"time_entry:{name}")
+
+
+@pytest.mark.parametrize("mark", ["", "soon", "-5", "1e3", "0x10", "9" * 400, "١٢٣"])
+def test_odd_first_receipt_is_treated_as_now(function: Function, world: World, mark: str) -> None:
     now = time.time_ns() // 1_000_000
-    value = {"future": str(now + 60_000), "8 days ago": str(now - 8 * 86_400_000)}.get(mark, mark)
-    headers: dict[str, Any] = {MARK: value.encode()}
-    response = function.post("TIMER_STOPPED", payload(), headers=headers)
+    response = function.post("TIMER_STOPPED", payload(), headers={MARK: mark.encode()})  # type: ignore[dict-item]
     assert result(response) == (200, "created")
-    assert now <= stored_version(world) <= time.time_ns() // 1_000_000
+    assert now <= newest_ms(world) <= time.time_ns() // 1_000_000
+
+
+@pytest.mark.parametrize("name", [MARK, "Clockify-First-Received"])
+@pytest.mark.parametrize("age_ms", [-60_000, 6.9 * DAY_MS])
+def test_first_receipt_of_a_queued_request_is_believed(
+    function: Function, world: World, name: str, age_ms: float
+) -> None:
+    first_ms = time.time_ns() // 1_000_000 - int(age_ms)
+    response = function.post("TIMER_STOPPED", payload(), headers={name: str(first_ms)})
+    assert result(response) == (200, "created")
+    assert newest_ms(world) == first_ms
+
+
+@pytest.mark.parametrize("days", [7.1, 30, 19_000])
+def test_queued_request_past_seven_days_is_given_up_out_loud(
+    function: Function, world: World, days: float
+) -> None:
+    world.salesforce.faults.limit = 1
+    first_ms = max(0, time.time_ns() // 1_000_000 - int(days * DAY_MS))
+    response = function.post("TIMER_STOPPED", payload(), headers={MARK: str(first_ms)})
+    assert result(response) == (200, "expired")
+    assert world.tasks.created == []
+    assert world.salesforce.requests == []
+    line = function.log[-1]
+    assert (line["severity"], line["entry"]) == ("ERROR", entry_id())
+    assert "commands.backfill" in line["reason"]
 
 
 def test_queued_request_needs_a_signature_like_any_other(function: Function, world: World) -> None:
@@ -268,17 +314,20 @@ def test_earlier_first_receipt_cannot_replace_a_newer_state(
     function: Function, world: World
 ) -> None:
     assert result(function.post("TIMER_STOPPED", payload())) == (200, "created")
-    version = stored_version(world)
+    version = newest_ms(world)
     headers = {MARK: str(version - 1000)}
     old = payload(description="older")
     assert result(function.post("TIME_ENTRY_UPDATED", old, headers=headers)) == (200, "stale")
-    assert stored_version(world) == version
+    assert newest_ms(world) == version
 
 
-def test_queued_request_that_fails_again_hears_503(function: Function, world: World) -> None:
-    world.salesforce.faults.limit = 1
+@pytest.mark.parametrize(("fault", "status"), [("limit", 503), ("rule", 500)])
+def test_queued_request_that_fails_again_hears_500_where_only_an_admin_can_help(
+    function: Function, world: World, fault: str, status: int
+) -> None:
+    setattr(world.salesforce.faults, fault, 1)
     headers = {MARK: str(time.time_ns() // 1_000_000)}
-    assert function.post("TIMER_STOPPED", payload(), headers=headers).status_code == 503
+    assert function.post("TIMER_STOPPED", payload(), headers=headers).status_code == status
     assert world.tasks.created == []
 
 
@@ -326,7 +375,7 @@ def test_every_order_with_any_one_message_late_ends_in_the_last_state(
     if restarted:  # nothing is remembered
         cold.kill()
         cold.start()
-    drain(world)
+    settle(world)
     wrong = []
     for name, (state, story) in wanted.items():
         event = world.salesforce.event(name)
@@ -337,7 +386,7 @@ def test_every_order_with_any_one_message_late_ends_in_the_last_state(
 
 
 @pytest.mark.parametrize("queued", [False, True])
-def test_edit_of_a_deleted_entry_is_stale_after_a_restart_too(
+def test_edit_of_a_deleted_entry_waits_for_what_restores_it_after_a_restart_too(
     world: World, cold: Function, queued: bool
 ) -> None:
     assert result(cold.post("TIMER_STOPPED", payload())) == (200, "created")
@@ -346,11 +395,38 @@ def test_edit_of_a_deleted_entry_is_stale_after_a_restart_too(
     cold.start()
     world.salesforce.faults.limit = 1 if queued else 0
     response = cold.post("TIME_ENTRY_UPDATED", payload(description="repeated"))
-    assert result(response) == ((202, "queued") if queued else (200, "stale"))
+    assert result(response) == (202, "queued")
     world.salesforce.faults.clear()
-    drain(world)
+    settle(world)
+    assert "what restores it may be on its way" in cold.log[-1]["reason"]
     assert world.salesforce.events() == []
     assert result(cold.post("TIME_ENTRY_RESTORED", payload())) == (200, "created")
+    drain(world)
+    (event,) = world.salesforce.events()
+    assert not event["Description"].startswith("repeated")
+
+
+def test_edit_of_a_deleted_entry_is_stale_once_nothing_can_restore_it_any_more(
+    function: Function, world: World
+) -> None:
+    function.post("TIMER_STOPPED", payload())
+    function.post("TIME_ENTRY_DELETED", payload())
+    three_hours = 3 * 3600 * 1000
+    headers = {MARK: str(newest_ms(world) + 1)}
+    edited = payload(description="edited")
+    assert function.post("TIME_ENTRY_UPDATED", edited, headers=headers).status_code == 500
+    state = state_of(world, entry_id())
+    shifted = re.sub(r"1\d{12}", lambda ms: str(int(ms[0]) - three_hours), state["State__c"])
+    world.salesforce.change(
+        "Clockify_State__c",
+        state["Id"],
+        State__c=shifted,
+        Based_On__c=state["Version__c"],
+        Version__c=state["Version__c"] + 1,
+    )
+    headers = {MARK: str(int(headers[MARK]) - three_hours)}
+    response = function.post("TIME_ENTRY_UPDATED", edited, headers=headers)
+    assert result(response) == (200, "stale")
 
 
 def test_edit_brings_back_an_event_that_a_person_deleted_in_salesforce(

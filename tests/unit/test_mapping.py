@@ -9,8 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mapping
-from clockify_salesforce.errors import BadMessage, IntegrationError
-from mapping import Delete, Ignore, Upsert
+from clockify_salesforce.errors import BadMessage, IntegrationError, UnusableEntry
+from clockify_salesforce.mapping_rules import Rules
+from mapping import Delete, Ignore, Running, Upsert
+
+# The sample that Clockify's test button sends: https://clockify.me/help/integrations/webhooks
+TEST_ID = "5f118c837db7a8637ffcaf36"
 
 
 def between(start: Any, end: Any) -> dict[str, Any]:
@@ -18,7 +22,7 @@ def between(start: Any, end: Any) -> dict[str, Any]:
 
 
 def upsert(subject: str = "Clockify", **changes: Any) -> Upsert:
-    decision = mapping.decide("TIMER_STOPPED", sample(**changes), subject=subject)
+    decision = mapping.decide("TIMER_STOPPED", sample(**changes), rules=Rules(subject=subject))
     assert isinstance(decision, Upsert)
     return decision
 
@@ -45,7 +49,10 @@ def test_sample_entry_becomes_the_whole_event() -> None:
             "Clockify_Task__c": "Review",
             "Clockify_Tags__c": "on site",
             "Clockify_Billable__c": True,
+            "Clockify_Workspace_Id__c": "64a687e29ae1f428e7ebe303",
+            "Clockify_Type__c": "REGULAR",
         },
+        on_create={"IsReminderSet": False},
         user_id="5a0ab5acb07987125438b60f",
         project_id="64c777ddd3fcab07cfbb211d",
         client_id="64c777ddd3fcab07cfbb210c",
@@ -79,15 +86,71 @@ def test_other_kinds_are_ignored(name: str) -> None:
     assert isinstance(mapping.decide(name, sample(name)), Ignore)
 
 
-@pytest.mark.parametrize("event_type", ["TIME_ENTRY_UPDATED", "NEW_TIMER_STARTED", None])
-def test_running_timer_is_ignored(event_type: str | None) -> None:
-    assert isinstance(mapping.decide(event_type, sample("NEW_TIMER_STARTED")), Ignore)
+@pytest.mark.parametrize("event_type", [*sorted(mapping.UPSERTS), None])
+@pytest.mark.parametrize("end", [None, ...])
+def test_entry_without_end_is_running(event_type: str | None, end: Any) -> None:
+    interval = {"start": "2026-11-02T08:30:00Z"} | ({} if end is ... else {"end": end})
+    decision = mapping.decide(event_type, sample(timeInterval=interval))
+    assert decision == Running("64c777ddd3fcab07cfbb210d")
 
 
-@pytest.mark.parametrize("event_type", ["TIMER_STOPPED", "TIME_ENTRY_DELETED"])
-def test_clockifys_test_message_is_ignored(event_type: str) -> None:
-    entry = sample(description="Webhook Test Description")
+def test_started_timer_is_ignored() -> None:
+    decision = mapping.decide("NEW_TIMER_STARTED", sample("NEW_TIMER_STARTED"))
+    assert isinstance(decision, Ignore)
+    assert not decision.warning
+
+
+@pytest.mark.parametrize("event_type", [*sorted(mapping.UPSERTS), None])
+def test_clockifys_test_message_is_ignored(event_type: str | None) -> None:
+    entry = sample(id=TEST_ID, description="Webhook Test Description")
     assert isinstance(mapping.decide(event_type, entry), Ignore)
+
+
+@pytest.mark.parametrize("event_type", sorted(mapping.DELETES))
+def test_clockifys_test_message_of_a_deletion_is_a_deletion(event_type: str) -> None:
+    entry = sample(id=TEST_ID, description="Webhook Test Description")
+    assert mapping.decide(event_type, entry) == Delete(TEST_ID)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        sample(description="Webhook Test Description"),
+        sample(id=TEST_ID, description="Webhook Test Description 2"),
+        sample(id=TEST_ID[:8], description="Webhook Test Description"),
+    ],
+)
+def test_entry_of_a_person_is_no_test_message(entry: Any) -> None:
+    assert isinstance(mapping.decide("TIMER_STOPPED", entry), Upsert)
+
+
+@pytest.mark.parametrize(
+    ("event_type", "entry", "shown"),
+    [
+        ("TIME_ENTRY_MOVED", sample(), "TIME_ENTRY_MOVED"),
+        ("timer_stopped", sample(), "timer_stopped"),
+        ("", sample(), "type ,"),
+        ("RESEND", sample("NEW_TIMER_STARTED"), "RESEND"),
+        ("A\nB\x1b" + "C" * 10_000, sample(), "A?B?" + "C" * 60 + ","),
+    ],
+)
+def test_time_entry_of_an_unknown_type_is_ignored_with_a_warning(
+    event_type: str, entry: Any, shown: str
+) -> None:
+    decision = mapping.decide(event_type, entry)
+    assert isinstance(decision, Ignore)
+    assert decision.warning
+    assert decision.entry_id == "64c777ddd3fcab07cfbb210d"
+    assert shown in decision.reason
+
+
+@pytest.mark.parametrize(
+    "entry", [None, 7, [], {}, sample(id=7), sample(timeInterval=7), sample(timeInterval={})]
+)
+def test_anything_else_of_an_unknown_type_is_ignored_in_silence(entry: Any) -> None:
+    decision = mapping.decide("SOMETHING_NEW", entry)
+    assert isinstance(decision, Ignore)
+    assert not decision.warning
 
 
 @pytest.mark.parametrize(
@@ -125,15 +188,30 @@ def test_deleted_entry_tells_whether_it_was_finished(interval: Any, finished: bo
         (sample(**between("yesterday", None)), "timeInterval.start"),
         (sample(**between("2026-11-02T08:30:00", None)), "timeInterval.start"),
         (sample(**between("2026-11-02T08:30:00Z", 7)), "timeInterval.end"),
-        (sample(**between("2026-11-02T08:30:00Z", "2026-11-02T08:29:59Z")), "timeInterval.end"),
-        (sample(**between("0001-01-01T00:00:00Z", "0001-01-01T01:00:00Z")), "timeInterval.start"),
-        (sample(**between("0001-01-01T00:00:00+14:00", None)), "timeInterval.start"),
-        (sample(**between("9999-12-31T00:00:00Z", None)), "timeInterval.start"),
+        (sample(**between("2026-11-02T08:30:00Z" + " " * 64, None)), "timeInterval.start"),
+        (sample(**between("2026-11-02T08:30:00Z", "half \ud83d")), "timeInterval.end"),
     ],
 )
 def test_malformed_entry_raises_bad_message_naming_the_field(entry: Any, field: str) -> None:
-    with pytest.raises(BadMessage, match=f"^(the )?{field}\\b"):
+    with pytest.raises(BadMessage, match=f"^(the )?{field}\\b") as caught:
         mapping.decide("TIMER_STOPPED", entry)
+    assert not isinstance(caught.value, UnusableEntry)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "field"),
+    [
+        ("2026-11-02T08:30:00Z", "2026-11-02T08:29:59Z", "timeInterval.end"),
+        ("0001-01-01T00:00:00Z", "0001-01-01T01:00:00Z", "timeInterval.start"),
+        ("0001-01-01T00:00:00+14:00", None, "timeInterval.start"),
+        ("9999-12-31T23:59:59-14:00", None, "timeInterval.start"),
+        ("2026-11-02T08:30:00Z", "9999-12-31T00:00:00Z", "timeInterval.end"),
+    ],
+)
+def test_entry_that_no_repeat_makes_right_is_unusable(start: str, end: Any, field: str) -> None:
+    with pytest.raises(UnusableEntry, match=f"^{field}\\b") as caught:
+        mapping.decide("TIMER_STOPPED", sample(**between(start, end)))
+    assert caught.value.entry_id == "64c777ddd3fcab07cfbb210d"
 
 
 @pytest.mark.parametrize(
@@ -246,9 +324,50 @@ def test_cleared_names_clear_their_fields() -> None:
     assert "Billable: no" in str(event["Description"])
 
 
-@pytest.mark.parametrize(("kind", "shown"), [("BREAK", "Free"), ("REGULAR", "Busy"), ("", "Busy")])
+@pytest.mark.parametrize(
+    ("kind", "shown"),
+    [
+        ("REGULAR", "Busy"),
+        ("BREAK", "Free"),
+        ("HOLIDAY", "OutOfOffice"),
+        ("TIME_OFF", "OutOfOffice"),
+    ],
+)
 def test_type_decides_show_as(kind: str, shown: str) -> None:
-    assert upsert(type=kind).event["ShowAs"] == shown
+    decision = upsert(type=kind)
+    assert decision.event["ShowAs"] == shown
+    assert decision.event["Clockify_Type__c"] == kind
+    assert decision.on_create == {"IsReminderSet": False}
+
+
+@pytest.mark.parametrize("kind", [None, ..., "", "SICKNESS", 7])
+def test_unknown_type_changes_nothing_of_an_event_that_is_there(kind: Any) -> None:
+    decision = upsert(type=kind)
+    assert not {"ShowAs", "Clockify_Type__c"} & decision.event.keys()
+    assert decision.on_create == {"IsReminderSet": False, "ShowAs": "Busy"}
+
+
+@pytest.mark.parametrize(
+    ("workspace", "known"),
+    [
+        ("64a687e29ae1f428e7ebe303", True),
+        ("a" * 64, True),
+        ("a" * 65, False),
+        ("../../users", False),
+        ("a/b", False),
+        ("a?b", False),
+        ("é", False),
+        ("", False),
+        (7, False),
+        (None, False),
+        (..., False),
+    ],
+)
+def test_only_a_well_formed_workspace_id_counts(workspace: Any, known: bool) -> None:
+    expected = workspace if known else None
+    decision = upsert(workspaceId=workspace)
+    assert decision.workspace_id == expected
+    assert decision.event["Clockify_Workspace_Id__c"] == expected
 
 
 @pytest.mark.parametrize(
@@ -392,4 +511,42 @@ def test_any_entry_is_decided_the_same_when_reduced_to_its_essentials(
 ) -> None:
     reduced = mapping.essential(entry)
     assert decided(event_type, reduced) == decided(event_type, entry)
-    assert len(json.dumps(reduced, ensure_ascii=False).encode("utf-8", "replace")) < 98_000
+    assert mapping.essential(reduced) == reduced
+    assert len(json.dumps(reduced, ensure_ascii=False).encode()) <= 96_000
+
+
+HELD = "Old words\nProject: Old\nLogged by: Ada Lindqvist"
+WITHOUT = "Review of the checkout flow\nProject: Website relaunch (Northwind GmbH)\nTask: Review"
+
+
+@pytest.mark.parametrize(
+    ("name", "held", "told"),
+    [
+        ("DeletedUser", HELD, "Ada Lindqvist"),
+        ("DeletedUser", "Logged by: Ada Lindqvist", "Ada Lindqvist"),
+        ("DeletedUser", None, "DeletedUser"),
+        ("DeletedUser", "", "DeletedUser"),
+        ("DeletedUser", "Old words", "DeletedUser"),
+        (None, HELD, "Ada Lindqvist"),
+        (None, "Old words", None),
+        ("Grace Hopper", HELD, "Grace Hopper"),
+    ],
+)
+def test_person_deleted_in_clockify_keeps_the_name_that_is_known(
+    name: Any, held: str | None, told: str | None
+) -> None:
+    span = between("2026-11-02T08:30:00Z", "2026-11-04T08:30:00Z")
+    decision = upsert(user={"name": name}, tags=None, billable=None, **span)
+    known = mapping.with_known_name(decision, held)
+    line = f"\nLogged by: {told}" if told else ""
+    assert known.event["Description"] == WITHOUT + line
+    assert known.shortened is not None
+    assert str(known.shortened["Description"]).endswith("Task: Review" + line)
+    assert {**known.event, "Description": ""} == {**decision.event, "Description": ""}
+
+
+def test_name_that_is_known_comes_back_where_nothing_else_is_told() -> None:
+    decision = upsert(description="", project=None, task=None, tags=None, billable=None, user=None)
+    known = mapping.with_known_name(decision, HELD)
+    assert known.event["Description"] == "Logged by: Ada Lindqvist"
+    assert known.shortened is None
