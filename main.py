@@ -12,22 +12,19 @@ import os
 # without a sign of life is killed: an idle instance has no CPU to give one. It is read after this.
 os.environ["CLOUD_RUN_TIMEOUT_SECONDS"] = "0"
 
-import contextlib
-import hmac
 import json
 import re
-import socket
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import flask
 from werkzeug.datastructures import Headers
-from werkzeug.exceptions import HTTPException
 
 import mapping
+from clockify_salesforce import server, webhook
 from clockify_salesforce.delivery import Arrival, Delivery
 from clockify_salesforce.errors import (
     BadMessage,
@@ -38,27 +35,13 @@ from clockify_salesforce.errors import (
 from clockify_salesforce.retry_queue import enqueue
 from clockify_salesforce.salesforce.client import Org
 from clockify_salesforce.salesforce.errors import SalesforceRefused
-from clockify_salesforce.secret import Secret
+from clockify_salesforce.secret import Secret, SigningSecrets
 from clockify_salesforce.settings import Settings, read_settings
+from clockify_salesforce.webhook import DOUBTFUL, EVENT_TYPE, FIRST_RECEIVED, SIGNATURE
 
-LARGEST_BODY = 1024 * 1024
 LARGEST_TASK = 96_000  # bytes of a body; Cloud Tasks takes 100 KB with the headers
 # Clockify's patience is not known: answer well below 10 s, the hand-over to the queue included.
 BUDGET_S = 7.5
-QUEUE_KEEPS_MS = 7 * 24 * 3600 * 1000
-# Headers of a request that comes out of the retry queue.
-FIRST_RECEIVED = "Clockify-First-Received"  # milliseconds since 1970
-DOUBTFUL = "Clockify-Doubtful"  # present: Clockify has to be asked
-
-SIGNATURE, EVENT_TYPE = "Clockify-Signature", "Clockify-Webhook-Event-Type"
-
-
-class Refused(IntegrationError):
-    """A request that is not a webhook's; `status` is the HTTP code that it hears."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 class NotYet(IntegrationError):
@@ -84,7 +67,7 @@ class Function:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.signing_secrets = Secret(settings.signing_secrets)
+        self.signing_secrets = SigningSecrets(settings.signing_secrets)
         self.credentials = Secret(settings.salesforce_credentials)
         self.org = Org(self.credentials.value, version=settings.salesforce_api_version)
         self.delivery = Delivery(
@@ -97,46 +80,23 @@ class Function:
     # Check -----------------------------------------------------------------------------------
 
     def check(self, request: flask.Request) -> Message:
-        """Return the request as an authentic Message.
-
-        Nothing of the body is looked at before the signature is. Raises Refused.
-        """
-        began, now_ms = time.monotonic(), time.time_ns() // 1_000_000
-        if request.method != "POST":
-            raise Refused(405, "only POST is taken here: this is the URL of Clockify's webhooks")
-        if (request.content_length or 0) > LARGEST_BODY:
-            raise Refused(413, "the body is larger than 1 MiB")
-        signature = request.headers.get(SIGNATURE, "")
-        if not self._is_authentic(signature.encode("latin-1", "replace"), began):
-            raise Refused(401, "unauthorized")
-        try:
-            body = request.stream.read(LARGEST_BODY + 1)
-        except (OSError, HTTPException):
-            raise Refused(400, "the body broke off") from None
-        if len(body) > LARGEST_BODY:
-            raise Refused(413, "the body is larger than 1 MiB")
-        first_ms = _first_received(request.headers.get(FIRST_RECEIVED), now_ms)
-        return Message(
-            event_type=request.headers.get(EVENT_TYPE),
-            body=body,
-            signature=signature,
-            received_ms=first_ms or now_ms,
-            queued=first_ms is not None,
-            doubtful=first_ms is not None and DOUBTFUL in request.headers,
-            deadline=began + BUDGET_S,
+        """Return the request as an authentic Message. Raises Refused."""
+        message = webhook.check(
+            request,
+            is_authentic=self.signing_secrets.matches,
+            now_ms=time.time_ns() // 1_000_000,
+            instance="",
+            deadline=time.monotonic() + BUDGET_S,
         )
-
-    def _is_authentic(self, signature: bytes, began: float) -> bool:
-        if not signature:
-            return False
-        if not self.signing_secrets.is_known:
-            # A cold start reads both secrets at the same time; nobody is signed in for a stranger.
-            self.credentials.read_ahead()
-        known = self.signing_secrets.value()
-        if _matches(signature, known):
-            return True
-        newer = self.signing_secrets.newer(began)
-        return newer != known and _matches(signature, newer)
+        return Message(
+            message.event_type,
+            message.body,
+            message.signature,
+            message.received_ms,
+            message.queued,
+            message.doubtful,
+            message.deadline,
+        )
 
     # Decide ----------------------------------------------------------------------------------
 
@@ -219,7 +179,13 @@ class Function:
             if pack[0].doubtful:
                 headers[DOUBTFUL] = "1"
             try:
-                enqueue(settings.retry_queue, settings.function_url, headers, task)
+                enqueue(
+                    settings.retry_queue,
+                    settings.function_url,
+                    headers,
+                    task,
+                    deadline=message.deadline,
+                )
             except QueueUnavailable as error:
                 raise NotYet(f"{waiting[0].error}; {error}") from None
             for arrival in pack:
@@ -248,37 +214,14 @@ def clockify_webhook(request: flask.Request) -> flask.Response:
         status, problem = 500, f"unexpected {type(error).__name__}: {_where(error)}"
         body = {"error": "not taken: it has to be sent again"}
     _log(request, message, status, problem, began, FUNCTION.org.calls - calls_before)
-    return _response(request, status, body)
+    return webhook.answer(request, status, body)
 
 
 def _status(error: IntegrationError) -> int:
     """The one place where an error becomes an HTTP code."""
-    if isinstance(error, Refused):
+    if isinstance(error, webhook.Refused):
         return error.status
     return 400 if isinstance(error, BadMessage) else 503
-
-
-def _response(request: flask.Request, status: int, body: Mapping[str, object]) -> flask.Response:
-    text = json.dumps(body)
-    response = flask.Response(text, status, mimetype="application/json")
-    if status == 405:
-        response.headers["Allow"] = "POST"
-    if status in (401, 405, 413) and request.content_length != 0:
-        # functions-framework reads what is left of a body before it answers, however slowly that
-        # comes, unless the answer is a stream; and gunicorn waits for the other side to hang up,
-        # unless nothing more can come.
-        response = flask.Response(iter([text]), status, response.headers)
-        response.headers["Connection"] = "close"
-        response.call_on_close(lambda: _stop_reading(request))
-    return response
-
-
-def _stop_reading(request: flask.Request) -> None:
-    """Let nothing more come in, so that a body that nobody reads keeps no thread."""
-    connection = request.environ.get("gunicorn.socket")
-    if isinstance(connection, socket.socket):
-        with contextlib.suppress(OSError):  # the other side has hung up already
-            connection.shutdown(socket.SHUT_RD)
 
 
 def _log(
@@ -359,21 +302,6 @@ def _overall(arrivals: list[Arrival]) -> str:
     return "ignored"
 
 
-def _matches(signature: bytes, secrets: str) -> bool:
-    """Compare with every signing secret, each in constant time and none left out."""
-    found = False
-    for secret in secrets.split():
-        found |= hmac.compare_digest(signature, secret.encode())
-    return found
-
-
-def _first_received(header: str | None, now_ms: int) -> int | None:
-    """When a queued request came first; None for one that no queue of ours can have sent."""
-    if header is None or not re.fullmatch(r"[0-9]{1,15}", header):
-        return None
-    return int(header) if now_ms - QUEUE_KEEPS_MS <= int(header) <= now_ms else None
-
-
 def _trace(headers: Headers) -> str | None:
     """The request's trace id. https://www.w3.org/TR/trace-context/"""
     parent = re.match(r"[0-9a-f]{2}-([0-9a-f]{32})-", headers.get("traceparent") or "")
@@ -393,3 +321,6 @@ try:
 except IntegrationError as error:
     # Cloud Run keeps the revision before this one serving when a new one does not start.
     raise SystemExit(f"The function cannot start. {error}") from None
+
+if flask.has_app_context():  # functions-framework's
+    server.set_up(flask.current_app)
