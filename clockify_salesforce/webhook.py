@@ -5,6 +5,7 @@ once, and is the connection's last: nothing more is read from it, and nobody wai
 """
 
 import contextlib
+import errno
 import functools
 import json
 import re
@@ -91,7 +92,7 @@ def answer(request: flask.Request, status: int, body: Mapping[str, object]) -> f
     if status == 405:
         response.headers["Allow"] = "POST"
     if status >= 400 or _closes(request):
-        response.call_on_close(functools.partial(_shut, _connection(request), socket.SHUT_RDWR))
+        response.call_on_close(functools.partial(_end, _connection(request)))
     return response
 
 
@@ -105,11 +106,17 @@ def _connection(request: flask.Request) -> socket.socket | None:
     return found if isinstance(found, socket.socket) else None
 
 
-def _shut(connection: socket.socket | None, how: int) -> None:
-    """Let nothing more come in (SHUT_RD), or end it for both sides (SHUT_RDWR)."""
+def _end(connection: socket.socket | None) -> None:
+    """End it for both sides: what was answered is on its way."""
     if connection is not None:
-        with contextlib.suppress(OSError):  # the other side has hung up already
-            connection.shutdown(how)
+        _shut(connection, socket.SHUT_RDWR)
+        # gunicorn takes up the next request that it has read ahead, unless the connection broke.
+        raise BrokenPipeError(errno.EPIPE, "nothing more is read from this connection")
+
+
+def _shut(connection: socket.socket, how: int) -> None:
+    with contextlib.suppress(OSError):  # the other side has hung up already
+        connection.shutdown(how)
 
 
 def _body(request: flask.Request, until: float) -> bytes:
@@ -133,8 +140,10 @@ def _body(request: flask.Request, until: float) -> bytes:
 
 @contextlib.contextmanager
 def _given_up_at(until: float, connection: socket.socket | None) -> Iterator[None]:
-    """Shut the connection at `until`, of time.monotonic(): a socket's time-out begins anew with
-    each byte."""
+    """Let nothing more come in at `until`: a socket's own time-out begins anew with each byte."""
+    if connection is None:
+        yield
+        return
     timer = threading.Timer(until - time.monotonic(), _shut, (connection, socket.SHUT_RD))
     timer.daemon = True
     timer.start()
