@@ -28,7 +28,7 @@ def read(
     """Read the entries of a message; what needs no more is an Outcome already.
 
     `now_ms`: the time. `tell`: adds to an entry what the rules read and no message tells; where it
-    cannot, the entry has to wait. Raises BadMessage where nothing of the message can be a time entry.
+    cannot, the entry has to wait. Raises BadMessage where nothing of it can be a time entry.
     """
     event_type = message.event_type
     contents = mapping.entries(event_type, _parsed(message))
