@@ -220,6 +220,9 @@ def test_dialog_shows_the_event_and_changes_it(tab: Tab, shown: Shown) -> None:
     tab.get_by_text("Record", exact=True).click()
     [event] = shown.world.salesforce.events()
     assert json.loads(tab.locator("#event-record").inner_text()) == event
+    tab.get_by_text("Clockify_State__c").click()
+    entry = event["Clockify_Time_Entry_Id__c"]
+    assert json.loads(tab.locator("#event-state").inner_text())["Key__c"] == f"time_entry:{entry}"
     press(tab, "Split")
     expect(dialog).to_be_hidden()
     expect(events(tab, "Workshop")).to_have_count(2)
