@@ -195,7 +195,7 @@ def thawed(tab: Tab) -> Locator:
     tab.get_by_role("button", name="Thaw instance three").click()
     expect(tab.locator("#messages tr", has_text="no answer yet")).to_have_count(0)
     expect(events(tab)).to_have_count(4)
-    tab.get_by_role("button", name="1 instances").click()
+    tab.get_by_role("button", name="1 instance").click()
     expect(tab.locator("#instances li")).to_have_count(1)
     return tab.locator("#messages-part")
 

@@ -364,13 +364,13 @@ const SECTIONS = {
   },
   instances(rows) {
     keep($("scale"), [1, 2, 3].map(count => ({ count, on: rows.length === count })), ({ count, on }) =>
-      [make("button", { type: "button", "aria-pressed": String(on), "aria-label": `${count} instances`,
+      [make("button", { type: "button", "aria-pressed": String(on), "aria-label": count === 1 ? "1 instance" : `${count} instances`,
         onclick: () => ask("instances", { count }) }, String(count))], "span")
     keep($("instances"), rows, ({ name, state, served, pid }) => {
       const act = (text, deed) => make("button", { type: "button", "aria-label": `${text} instance ${name}`,
         onclick: () => ask(`instances/${name}/${deed}`) }, text)
       return [make("span", { class: "grow" }, name, " ", make("span", { class: `pill ${state === "running" ? "good" : "bad"}` }, state),
-        make("br"), make("span", { class: "quiet" }, `process ${pid} · ${served} requests`)),
+        make("br"), make("span", { class: "quiet" }, `process ${pid} · ${served} ${served === 1 ? "request" : "requests"}`)),
       ...(state === "killed" ? [act("Start", "start")]
         : [act("Kill", "kill"), state === "frozen" ? act("Thaw", "thaw") : act("Freeze", "freeze")])]
     })

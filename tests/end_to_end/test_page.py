@@ -323,7 +323,7 @@ def test_killed_and_frozen_instances_lose_nothing(tab: Tab, shown: Shown) -> Non
     press(tab, "Kill instance two")
     press(tab, "Start instance two")
     expect(tab.locator("#instances .good")).to_have_count(2)
-    press(tab, "1 instances")
+    press(tab, "1 instance")
     expect(tab.locator("#instances li")).to_have_count(1)
     assert len(shown.world.salesforce.events()) == 2
 
