@@ -195,13 +195,14 @@ def thawed(tab: Tab) -> Locator:
     tab.get_by_role("button", name="Thaw instance three").click()
     expect(tab.locator("#messages tr", has_text="no answer yet")).to_have_count(0)
     expect(events(tab)).to_have_count(4)
-    tab.get_by_role("button", name="1 instances").click()
+    tab.get_by_role("button", name="1 instance").click()
     expect(tab.locator("#instances li")).to_have_count(1)
     return tab.locator("#messages-part")
 
 
 def calendar(tab: Tab) -> Locator:
-    """Everybody's week."""
+    """Everybody's week, on a wide screen."""
+    tab.set_viewport_size({"width": 1560, "height": DESKTOP[1]})
     tab.get_by_role("button", name="Add a working week").click()
     expect(tab.locator("#counts")).to_contain_text("55 Events", timeout=30_000)
     return tab.locator("#calendar-part")
@@ -209,6 +210,7 @@ def calendar(tab: Tab) -> Locator:
 
 def month(tab: Tab) -> Locator:
     """A thousand more, summed up a day and account."""
+    tab.set_viewport_size({"width": DESKTOP[0], "height": DESKTOP[1]})
     tab.get_by_role("button", name="Import 1,000 entries").click()
     expect(tab.locator("#counts")).to_contain_text("1055 Events", timeout=60_000)
     tab.get_by_role("button", name="month").click()

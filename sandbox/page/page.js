@@ -103,6 +103,11 @@ function draw(fresh = new Set()) {
       drawn.set(id, [JSON.stringify(event), calendar.addEvent({ ...event, classNames })])
     }
   })
+  // Else they would flash again in the next view.
+  if (fresh.size) setTimeout(() => calendar.batchRendering(() => {
+    for (const [id, event] of changed) if (drawn.get(id)?.[0] === JSON.stringify(event))
+      drawn.get(id)[1].setProp("classNames", event.classNames)
+  }), 2000)
 }
 
 function clear() {
@@ -194,7 +199,7 @@ async function show(id) {
   const found = await (await fetch(`events/${id}`)).json()
   open = id
   if (!found) { $("event").close(); return }
-  const { record, names, entry } = found
+  const { record, state, names, entry } = found
   editing = entry
   const named = field => record[field] ? names[record[field]] ?? record[field] : "nobody"
   $("event-title").textContent = record.Subject
@@ -212,6 +217,8 @@ async function show(id) {
   fill($("event-link"), [{ id: "", name: "nothing" }, ...told.salesforce.links], record.WhatId ?? "")
   for (const button of ["event-edit", "event-split", "event-delete"]) $(button).disabled = !entry
   $("event-record").textContent = JSON.stringify(record, null, 2)
+  $("event-state").textContent = JSON.stringify(state, null, 2)
+  $("event-state").closest("details").hidden = !state
   if (!$("event").open) $("event").showModal()
 }
 
@@ -352,18 +359,18 @@ const SECTIONS = {
   waiting(rows) {
     keep($("waiting"), rows, row => [
       make("span", { class: "grow" }, row.event, make("br"),
-        make("span", { class: "quiet" }, row.reason || "its first try is on the way")),
+        make("span", { class: "quiet" }, [row.about, row.reason || "its first try is on the way"].filter(Boolean).join(": "))),
       make("span", { class: "pill" }, row.attempts === 1 ? "1 attempt" : `${row.attempts} attempts`)])
   },
   instances(rows) {
     keep($("scale"), [1, 2, 3].map(count => ({ count, on: rows.length === count })), ({ count, on }) =>
-      [make("button", { type: "button", "aria-pressed": String(on), "aria-label": `${count} instances`,
+      [make("button", { type: "button", "aria-pressed": String(on), "aria-label": count === 1 ? "1 instance" : `${count} instances`,
         onclick: () => ask("instances", { count }) }, String(count))], "span")
     keep($("instances"), rows, ({ name, state, served, pid }) => {
       const act = (text, deed) => make("button", { type: "button", "aria-label": `${text} instance ${name}`,
         onclick: () => ask(`instances/${name}/${deed}`) }, text)
       return [make("span", { class: "grow" }, name, " ", make("span", { class: `pill ${state === "running" ? "good" : "bad"}` }, state),
-        make("br"), make("span", { class: "quiet" }, `process ${pid} · ${served} requests`)),
+        make("br"), make("span", { class: "quiet" }, `process ${pid} · ${served} ${served === 1 ? "request" : "requests"}`)),
       ...(state === "killed" ? [act("Start", "start")]
         : [act("Kill", "kill"), state === "frozen" ? act("Thaw", "thaw") : act("Freeze", "freeze")])]
     })

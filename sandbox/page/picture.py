@@ -24,6 +24,7 @@ _MEANS = {
     "expired": "the session with Salesforce has ended",
     "limit": "the day's API calls are used up",
     "rule": "a validation rule of the org's refuses every Event",
+    "flow": "a flow of the org's refuses every Event",
     "slow": "Salesforce takes 2 seconds for everything",
     "queue-down": "Cloud Tasks takes no task",
     "secrets-down": "Secret Manager reads no secret",
@@ -122,7 +123,7 @@ def faults_on(world: World) -> list[str]:
 
 
 def record(world: World, event_id: str) -> Json | None:
-    """An Event as Salesforce holds it, and the names of what it points to."""
+    """An Event as Salesforce holds it, its state, and the names of what it points to."""
     org = world.salesforce
     event = org.records["Event"].get(event_id)
     if event is None or event["IsDeleted"]:
@@ -133,8 +134,14 @@ def record(world: World, event_id: str) -> Json | None:
         for kind in list(org.records.values())
         if event.get(field) in kind
     }
-    entry = world.clockify.entries.get(str(event.get("Clockify_Time_Entry_Id__c")))
-    return {"record": event, "names": names, "entry": _entry(world, entry) if entry else None}
+    entry_id = str(event.get("Clockify_Time_Entry_Id__c"))
+    entry = world.clockify.entries.get(entry_id)
+    return {
+        "record": event,
+        "state": org.state(f"time_entry:{entry_id}"),
+        "names": names,
+        "entry": _entry(world, entry) if entry else None,
+    }
 
 
 def _clockify(world: World, webhooks: Webhooks, clicks: Clicks) -> Json:
@@ -171,8 +178,6 @@ def _entry(world: World, entry: Entry) -> Json:
 
 
 def _message(world: World, served: Served) -> Json:
-    clockify = world.clockify
-    entry = clockify.entries.get(served.entry) or clockify.deleted.get(served.entry)
     log = served.log
     return {
         "number": served.number,
@@ -180,7 +185,7 @@ def _message(world: World, served: Served) -> Json:
         "sender": "a stranger" if served.status == 401 else served.sender,
         "event": served.event or "no event type",
         "entry": served.entry,
-        "about": entry.description if entry else "",
+        "about": _about(world, served.entry),
         "repeat": served.repeat,
         "instance": served.instance,
         "status": served.status,
@@ -200,11 +205,18 @@ def _waiting(world: World, served: list[Served]) -> list[Json]:
             {
                 "event": task.headers.get("Clockify-Webhook-Event-Type", ""),
                 "entry": entry,
+                "about": _about(world, entry),
                 "attempts": task.attempts,
                 "reason": why.get(entry, ""),
             }
         )
     return rows
+
+
+def _about(world: World, entry_id: str) -> str:
+    clockify = world.clockify
+    entry = clockify.entries.get(entry_id) or clockify.deleted.get(entry_id)
+    return entry.description if entry else ""
 
 
 def _options(records: dict[str, Json]) -> list[Json]:

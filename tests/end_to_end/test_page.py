@@ -220,6 +220,9 @@ def test_dialog_shows_the_event_and_changes_it(tab: Tab, shown: Shown) -> None:
     tab.get_by_text("Record", exact=True).click()
     [event] = shown.world.salesforce.events()
     assert json.loads(tab.locator("#event-record").inner_text()) == event
+    tab.get_by_text("Clockify_State__c").click()
+    entry = event["Clockify_Time_Entry_Id__c"]
+    assert json.loads(tab.locator("#event-state").inner_text())["Key__c"] == f"time_entry:{entry}"
     press(tab, "Split")
     expect(dialog).to_be_hidden()
     expect(events(tab, "Workshop")).to_have_count(2)
@@ -320,7 +323,7 @@ def test_killed_and_frozen_instances_lose_nothing(tab: Tab, shown: Shown) -> Non
     press(tab, "Kill instance two")
     press(tab, "Start instance two")
     expect(tab.locator("#instances .good")).to_have_count(2)
-    press(tab, "1 instances")
+    press(tab, "1 instance")
     expect(tab.locator("#instances li")).to_have_count(1)
     assert len(shown.world.salesforce.events()) == 2
 
