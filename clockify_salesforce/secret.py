@@ -7,6 +7,7 @@ https://cloud.google.com/secret-manager/docs/reference/rpc
 
 import hmac
 import json
+import re
 import sys
 import threading
 import time
@@ -30,8 +31,9 @@ LOOK_EVERY_S, LOOKS_AT_ONCE = 2.5, 3
 LOOKERS = 4  # how many callers look, or wait for a look
 NUMBERS_A_LOOK = 3
 FROZEN_S = 1.0
-SHORTEST_SIGNING_SECRET = 16  # Clockify's have 32 characters
 
+# As python -m commands.secret_values has it; Clockify's have 32 letters and digits.
+_SIGNING_SECRET = re.compile(r"[!-~]{16,1000}")
 _NEVER = float("-inf")
 _SECRET_MANAGER = GoogleClient(lambda: secretmanager.SecretManagerServiceClient())
 
@@ -126,12 +128,27 @@ class Secret:
                 return _Version(number, answer.payload.data.decode("utf-8-sig"))
 
     def _keep(self, found: _Version) -> _Version:
-        # `latest` may be late by minutes, and by hours; a version's number never is.
-        # https://docs.cloud.google.com/secret-manager/docs/reference/consistency
         kept = self._kept
-        if kept is None or self._version != "latest" or found.number >= kept.number:
+        if kept is None or found.number >= kept.number or not self._is_late(kept):
             self._kept = kept = found
         return kept
+
+    def _is_late(self, kept: _Version) -> bool:
+        """Tell whether `latest` may be older than what is kept: by minutes, or by hours.
+
+        A version's number is never late, so one that is not there belonged to a secret that was
+        deleted and made anew.
+        https://docs.cloud.google.com/secret-manager/docs/reference/consistency
+        """
+        if self._version != "latest":
+            return False
+        try:
+            self._access(str(kept.number), REFRESH_S)
+        except exceptions.NotFound:
+            return False
+        except exceptions.FailedPrecondition:
+            return True  # disabled or destroyed, but there
+        return True
 
     def _path(self, version: str = "") -> str:
         return f"{self._secret}/versions/{version or self._version}"
@@ -201,14 +218,17 @@ class SigningSecrets(Secret):
         return self._read(self._version, within_s=READ_S)
 
     def _keep(self, found: _Version) -> _Version:
-        lines = found.text.splitlines()
-        wrong = [number for number, line in enumerate(lines, 1) if not _is_usable(line.strip())]
+        lines = map(str.strip, found.text.splitlines())
+        wrong = [
+            number
+            for number, line in enumerate(lines, 1)
+            if line and not _SIGNING_SECRET.fullmatch(line)
+        ]
         if wrong and self._told != found.number:
             self._told = found.number
             _log_error(
                 f"{self._path(str(found.number))}: line {', '.join(map(str, wrong[:10]))} is no"
-                f" signing secret: one per line, {SHORTEST_SIGNING_SECRET} characters or more, and"
-                " nothing else"
+                " signing secret: one per line, 16 characters or more, and nothing else"
             )
         if not _usable(found.text):
             raise SecretUnavailable(
@@ -218,13 +238,9 @@ class SigningSecrets(Secret):
         return super()._keep(found)
 
 
-def _is_usable(line: str) -> bool:
-    return not line or (len(line) >= SHORTEST_SIGNING_SECRET and len(line.split()) == 1)
-
-
 def _usable(text: str) -> list[bytes]:
-    lines = (line.strip() for line in text.splitlines())
-    return [line.encode() for line in lines if line and _is_usable(line)]
+    lines = map(str.strip, text.splitlines())
+    return [line.encode() for line in lines if _SIGNING_SECRET.fullmatch(line)]
 
 
 def _is_one_of(signature: bytes, text: str) -> bool:

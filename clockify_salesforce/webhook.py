@@ -23,7 +23,7 @@ from clockify_salesforce.errors import IntegrationError
 from clockify_salesforce.message import Message
 
 LARGEST_BODY = 1024 * 1024
-BODY_S = 3.0  # Clockify and Cloud Tasks send a body at once
+BODY_S, WATCH_EVERY_S = 3.0, 0.25  # Clockify and Cloud Tasks send a body at once
 
 SIGNATURE, EVENT_TYPE = "Clockify-Signature", "Clockify-Webhook-Event-Type"
 # Our own headers of a queued request: milliseconds since 1970; an instance's name; present.
@@ -122,7 +122,7 @@ def _shut(connection: socket.socket, how: int) -> None:
 def _body(request: flask.Request, until: float) -> bytes:
     """Read the body; raise Refused where it is too long, breaks off, or has not come by `until`."""
     try:
-        with _given_up_at(until, _connection(request)):
+        with _WATCH.over(_connection(request), until):
             body: bytes = request.stream.read(LARGEST_BODY + 1)
     except (OSError, HTTPException, ParseException):
         whole = False
@@ -138,19 +138,46 @@ def _body(request: flask.Request, until: float) -> bytes:
     return body
 
 
-@contextlib.contextmanager
-def _given_up_at(until: float, connection: socket.socket | None) -> Iterator[None]:
-    """Let nothing more come in at `until`: a socket's own time-out begins anew with each byte."""
-    if connection is None:
-        yield
-        return
-    timer = threading.Timer(until - time.monotonic(), _shut, (connection, socket.SHUT_RD))
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+class _Watch:
+    """Lets nothing more come in on a connection whose body takes too long.
+
+    A socket's own time-out begins anew with each byte, and a timer would be a thread a message.
+    """
+
+    def __init__(self) -> None:
+        self._until: dict[socket.socket, float] = {}
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    @contextlib.contextmanager
+    def over(self, connection: socket.socket | None, until: float) -> Iterator[None]:
+        """Watch over it until this ends; `until`: of time.monotonic()."""
+        if connection is None:
+            yield
+            return
+        self._start()
+        self._until[connection] = until
+        try:
+            yield
+        finally:
+            del self._until[connection]
+
+    def _start(self) -> None:
+        # At the first message, for gunicorn forks after the function is loaded.
+        if self._thread is None and self._starting.acquire(blocking=False):
+            self._thread = threading.Thread(target=self._run, daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(WATCH_EVERY_S)
+            now = time.monotonic()
+            for connection, until in list(self._until.items()):
+                if now >= until:
+                    _shut(connection, socket.SHUT_RD)
+
+
+_WATCH = _Watch()
 
 
 def _first_received(headers: Headers) -> int | None:

@@ -217,6 +217,17 @@ def test_new_signing_secret_is_found_by_number_while_latest_is_late(
     assert signing.matches(NEW.encode())
 
 
+def test_secret_that_was_deleted_and_made_anew_is_taken_with_its_lower_number(
+    google: World,
+) -> None:
+    google.secrets["signing-secrets"].append("o" * 32)
+    signing = SigningSecrets(NAME)
+    assert signing.matches(b"o" * 32)
+    google.secrets["signing-secrets"] = [NEW]
+    assert signing.matches(NEW.encode())
+    assert not signing.matches(b"o" * 32)
+
+
 def test_new_signing_secret_is_found_past_versions_that_are_of_no_use(
     google: World, signing: SigningSecrets
 ) -> None:
