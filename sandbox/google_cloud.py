@@ -176,6 +176,8 @@ class CloudTasks:
         while task.name in self.waiting:
             while self.paused:
                 await asyncio.sleep(0.05)
+            if task.name not in self.waiting:
+                return
             async with self._room:
                 status = await self._post(task)
             task.answers.append(status)

@@ -21,6 +21,7 @@ from clockify_salesforce.salesforce.directory import Directory
 from clockify_salesforce.salesforce.errors import LINKS, SalesforceRefused, refusal_of
 from clockify_salesforce.salesforce.event import EventDraft
 from clockify_salesforce.salesforce.lookup import PAUSE_S
+from clockify_salesforce.salesforce.records import Known
 from clockify_salesforce.salesforce.wish import LINK_FIELDS, Wish
 from commands.repair.compare import differences
 from commands.repair.patience import CALL_S, PatientOrg
@@ -216,13 +217,12 @@ class Repair:
         draft = EventDraft(
             decision,
             self._wish(decision),
-            exists=True,
-            mark=event[LINKS],
+            Known(exists=True, mark=event[LINKS], record_id=event["Id"]),
             path=event["Id"],
             is_shortened=self._shortens,
         )
         # The same wish as before: owner and links may have been chosen in Salesforce since.
-        if draft.new_mark != draft.mark:
+        if draft.new_mark != draft.known.mark:
             differing.append(LINKS)
         if differing:
             self._plan(Change(draft, event["Id"]), differing)
@@ -231,7 +231,7 @@ class Repair:
 
     def _create(self, decision: Upsert) -> None:
         draft = EventDraft(
-            decision, self._wish(decision), exists=False, is_shortened=self._shortens
+            decision, self._wish(decision), Known(exists=False), is_shortened=self._shortens
         )
         self._plan(Change(draft, None), [])
 
