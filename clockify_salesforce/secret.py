@@ -23,9 +23,10 @@ from clockify_salesforce.google_client import GoogleClient
 KEPT_S = 5 * 60.0
 REFRESH_AGAIN_S = 10.0  # after a refresh that failed
 FAILURE_S = 1.5  # how long everybody hears at once that there is no value
-# How long one caller reads, in tries; where the value in memory would do as well, much shorter.
-READ_S, TRY_S, REFRESH_S = 3.0, 1.5, 0.7
-PATIENCE_S = 0.6  # how long the others wait for the very first value
+# How long one caller reads, in tries. It is shorter once the very first read has failed, for then
+# any message may be the one that reads; and where the value in memory would do as well.
+READ_S, TRY_S, READ_AGAIN_S, REFRESH_S = 3.0, 1.5, 0.9, 0.7
+PATIENCE_S = 0.5  # how long the others wait for the very first value
 # An unknown signature looks for a newer version: three at once, then one every 2.5 s.
 LOOK_EVERY_S, LOOKS_AT_ONCE = 2.5, 3
 LOOKERS = 4  # how many callers look, or wait for a look
@@ -87,7 +88,8 @@ class Secret:
         try:
             if self._kept is None and time.monotonic() - self._failed_at < FAILURE_S:
                 raise SecretUnavailable(f"{self._path()} could not be read a moment ago")
-            return self._kept or self._read(self._version, within_s=READ_S)
+            within_s = READ_AGAIN_S if self._in_trouble else READ_S
+            return self._kept or self._read(self._version, within_s=within_s)
         finally:
             self._reading.release()
 

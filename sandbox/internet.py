@@ -1,7 +1,8 @@
 """One CONNECT proxy and one TLS server that play the internet on loopback.
 
-Every host that the function calls ends here: Google's gRPC hosts go to a gRPC server, all others to
-an HTTP server, under one throw-away certificate authority.
+Every host that the function calls ends here: gRPC goes to a gRPC server, all else to an HTTP
+server, under one throw-away certificate authority. Google serves both under the same names; what a
+client wants, it says when it opens TLS.
 """
 
 import asyncio
@@ -19,13 +20,14 @@ from typing import TypeVar
 import trustme
 from aiohttp import web
 
-GRPC_HOSTS = ("secretmanager.googleapis.com", "cloudtasks.googleapis.com")
+# gRPC's name in a ClientHello's list of protocols: https://www.rfc-editor.org/rfc/rfc7301#section-3.1
+GRPC = b"\x02h2"
 HOSTS = (
-    *GRPC_HOSTS,
+    "*.googleapis.com",
+    "*.europe-west1.run.app",
     "*.salesforce.com",
     "*.my.salesforce.com",
     "*.sandbox.my.salesforce.com",
-    "oauth2.googleapis.com",
     "*.clockify.me",
     "*.api.clockify.me",
 )
@@ -165,9 +167,11 @@ class Internet:
                 writer.close()
                 return
             self.handshakes[host] = self.handshakes.get(host, 0) + 1
-            port = self.grpc_port if host in GRPC_HOSTS else self._https_port
-            there, back = await asyncio.open_connection("127.0.0.1", port)
             writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            hello = await reader.read(65536)
+            port = self.grpc_port if GRPC in hello else self._https_port
+            there, back = await asyncio.open_connection("127.0.0.1", port)
+            back.write(hello)
             tunnel = _Tunnel(writer)
             tunnels = self._tunnels.setdefault(host, set())
             tunnels.add(tunnel)
