@@ -5,12 +5,9 @@ one refuses behind it. A good request is built once; each test spoils one thing.
 import concurrent.futures
 import http.client
 import json
-import os
-import signal
 import socket
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -433,25 +430,6 @@ def test_slow_strangers_keep_no_authentic_message_out(
     finally:
         for stranger in strangers:
             stranger.close()
-
-
-def test_idle_instance_that_was_frozen_answers_with_the_same_worker(world: World) -> None:
-    function = Function(world, CLOUD_RUN_TIMEOUT_SECONDS="1")
-    try:
-        workers = children(function.pid)
-        for number in range(3):
-            os.killpg(function.pid, signal.SIGSTOP)
-            time.sleep(2.5)
-            os.killpg(function.pid, signal.SIGCONT)
-            entry = payload(id=f"{entry_id()}{number}")
-            assert function.post("TIMER_STOPPED", entry).status_code == 200
-            assert children(function.pid) == workers
-    finally:
-        function.stop()
-
-
-def children(pid: int) -> str:
-    return Path(f"/proc/{pid}/task/{pid}/children").read_text()
 
 
 # --- Calls, sign-in, secrets ----------------------------------------------------------------------
