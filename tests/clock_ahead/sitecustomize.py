@@ -1,4 +1,4 @@
-"""Put every Python process whose PYTHONPATH names this folder 500 days ahead of the machine's clock.
+"""Put every Python process whose PYTHONPATH names this folder 500 days ahead of the clock.
 
 Python loads it by its name before anything else, so that the tests, the stand-ins and the function
 agree on the day. https://docs.python.org/3/library/site.html
