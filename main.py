@@ -1,8 +1,7 @@
-"""The function that Clockify's webhooks call: check, decide, apply, answer.
+"""The function that Clockify's webhooks call: check, decide, apply, keep, answer.
 
-A message is in Salesforce, or in the retry queue, before Clockify hears 2xx. What an entry means is
-mapping's part; in which order it reaches Salesforce is delivery's. Nothing is kept here but caches,
-so Cloud Run may add and end instances at will.
+A message is in Salesforce, or in the retry queue, before Clockify hears 2xx. What is kept in memory
+only saves calls, so any number of instances may serve, and each may end at any moment.
 https://clockify.me/help/integrations/webhooks
 """
 
@@ -12,384 +11,128 @@ import os
 # without a sign of life is killed: an idle instance has no CPU to give one. It is read after this.
 os.environ["CLOUD_RUN_TIMEOUT_SECONDS"] = "0"
 
-import contextlib
-import hmac
-import json
-import re
-import socket
-import sys
 import time
-import traceback
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 import flask
-from werkzeug.datastructures import Headers
-from werkzeug.exceptions import HTTPException
 
-import mapping
-from clockify_salesforce.delivery import Arrival, Delivery
-from clockify_salesforce.errors import (
-    BadMessage,
-    IntegrationError,
-    QueueUnavailable,
-    SalesforceUnavailable,
-)
-from clockify_salesforce.retry_queue import enqueue
-from clockify_salesforce.salesforce.client import Org
-from clockify_salesforce.salesforce.errors import SalesforceRefused
-from clockify_salesforce.secret import Secret
-from clockify_salesforce.settings import Settings, read_settings
+from clockify_salesforce import entries, log, server, webhook
+from clockify_salesforce.errors import BadMessage, IntegrationError, SalesforceUnavailable
+from clockify_salesforce.hand_over import hand_over
+from clockify_salesforce.instance import Instance
+from clockify_salesforce.message import Entry, Message, NotTaken, Outcome, Result, Waiting
+from clockify_salesforce.settings import read_settings
 
-LARGEST_BODY = 1024 * 1024
-LARGEST_TASK = 96_000  # bytes of a body; Cloud Tasks takes 100 KB with the headers
 # Clockify's patience is not known: answer well below 10 s, the hand-over to the queue included.
-BUDGET_S = 7.5
-QUEUE_KEEPS_MS = 7 * 24 * 3600 * 1000
-# Headers of a request that comes out of the retry queue.
-FIRST_RECEIVED = "Clockify-First-Received"  # milliseconds since 1970
-DOUBTFUL = "Clockify-Doubtful"  # present: Clockify has to be asked
-
-SIGNATURE, EVENT_TYPE = "Clockify-Signature", "Clockify-Webhook-Event-Type"
-
-
-class Refused(IntegrationError):
-    """A request that is not a webhook's; `status` is the HTTP code that it hears."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-class NotYet(IntegrationError):
-    """Neither Salesforce nor the retry queue has it: whoever sent it must send it again."""
-
-
-@dataclass(slots=True)
-class Message:
-    """An authentic request. `queued`: it comes out of the retry queue."""
-
-    event_type: str | None
-    body: bytes
-    signature: str
-    received_ms: int
-    queued: bool
-    doubtful: bool
-    deadline: float  # of time.monotonic()
-    arrivals: list[Arrival] = field(default_factory=list)
-
-
-class Function:
-    """What one instance keeps: clients, secrets in memory, and the memory of recent messages."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.signing_secrets = Secret(settings.signing_secrets)
-        self.credentials = Secret(settings.salesforce_credentials)
-        self.org = Org(self.credentials.value, version=settings.salesforce_api_version)
-        self.delivery = Delivery(
-            self.org,
-            api_key=Secret(settings.clockify_api_key) if settings.clockify_api_key else None,
-            subject=settings.event_subject,
-            leaves_tombstones=bool(settings.retry_queue),
-        )
-
-    # Check -----------------------------------------------------------------------------------
-
-    def check(self, request: flask.Request) -> Message:
-        """Return the request as an authentic Message.
-
-        Nothing of the body is looked at before the signature is. Raises Refused.
-        """
-        began, now_ms = time.monotonic(), time.time_ns() // 1_000_000
-        if request.method != "POST":
-            raise Refused(405, "only POST is taken here: this is the URL of Clockify's webhooks")
-        if (request.content_length or 0) > LARGEST_BODY:
-            raise Refused(413, "the body is larger than 1 MiB")
-        signature = request.headers.get(SIGNATURE, "")
-        if not self._is_authentic(signature.encode("latin-1", "replace"), began):
-            raise Refused(401, "unauthorized")
-        try:
-            body = request.stream.read(LARGEST_BODY + 1)
-        except (OSError, HTTPException):
-            raise Refused(400, "the body broke off") from None
-        if len(body) > LARGEST_BODY:
-            raise Refused(413, "the body is larger than 1 MiB")
-        first_ms = _first_received(request.headers.get(FIRST_RECEIVED), now_ms)
-        return Message(
-            event_type=request.headers.get(EVENT_TYPE),
-            body=body,
-            signature=signature,
-            received_ms=first_ms or now_ms,
-            queued=first_ms is not None,
-            doubtful=first_ms is not None and DOUBTFUL in request.headers,
-            deadline=began + BUDGET_S,
-        )
-
-    def _is_authentic(self, signature: bytes, began: float) -> bool:
-        if not signature:
-            return False
-        if not self.signing_secrets.is_known:
-            # A cold start reads both secrets at the same time; nobody is signed in for a stranger.
-            self.credentials.read_ahead()
-        known = self.signing_secrets.value()
-        if _matches(signature, known):
-            return True
-        newer = self.signing_secrets.newer(began)
-        return newer != known and _matches(signature, newer)
-
-    # Decide ----------------------------------------------------------------------------------
-
-    def decide(self, message: Message) -> None:
-        """Say what each time entry of the message means; raise BadMessage before anything is done.
-
-        A kind of event that changes no Event is not even parsed.
-        """
-        event_type, subject = message.event_type, self.settings.event_subject
-        if event_type is not None and event_type not in mapping.UPSERTS | mapping.DELETES:
-            entries: list[mapping.Json] = [None]
-        else:
-            entries = mapping.entries(event_type, mapping.parse(message.body))
-        several = len(entries) > 1
-        message.arrivals = [
-            Arrival(
-                event_type,
-                entry,
-                mapping.decide(event_type, entry, subject=subject),
-                fingerprint=hash((event_type, json.dumps(entry) if several else message.body)),
-                first_ms=message.received_ms,
-                queued=message.queued,
-                doubtful=message.doubtful,
-                deadline=message.deadline,
-            )
-            for entry in entries
-        ]
-
-    # Apply -----------------------------------------------------------------------------------
-
-    def apply(self, message: Message) -> None:
-        """Bring each time entry to Salesforce; what cannot be is left with its error."""
-        for arrival in message.arrivals:
-            try:
-                if len(message.arrivals) > 1 and time.monotonic() > message.deadline:
-                    raise SalesforceUnavailable("there was no time left for this entry")
-                arrival.result = self.delivery.deliver(arrival)
-            except IntegrationError as error:
-                arrival.error = error
-            except Exception as error:  # noqa: BLE001
-                # A mistake of ours must not lose the entry either: it waits until we mend it.
-                arrival.error = NotYet(f"unexpected {type(error).__name__}: {_where(error)}")
-
-    # Answer ----------------------------------------------------------------------------------
-
-    def answer(self, message: Message) -> tuple[int, dict[str, object]]:
-        """Hand over what could not be applied, and return HTTP status and body. Raises NotYet."""
-        waiting = [arrival for arrival in message.arrivals if arrival.error is not None]
-        if waiting:
-            self._hand_over(message, waiting)
-        body: dict[str, object] = {"result": _overall(message.arrivals)}
-        if waiting:
-            refused = any(isinstance(arrival.error, SalesforceRefused) for arrival in waiting)
-            body["reason"] = (
-                "an admin has to mend something in Salesforce: see the function's log"
-                if refused
-                else "Salesforce cannot take it now"
-            )
-        if len(message.arrivals) == 1:
-            body |= {"id": entry_id} if (entry_id := message.arrivals[0].entry_id) else {}
-        else:
-            body["entries"] = [{"result": a.result, "id": a.entry_id} for a in message.arrivals]
-        return (202 if waiting else 200), body
-
-    def _hand_over(self, message: Message, waiting: list[Arrival]) -> None:
-        """Put what waits into the retry queue, as the same request with its first receipt."""
-        settings = self.settings
-        if not settings.retry_queue:
-            raise NotYet(f"{waiting[0].error} (and RETRY_QUEUE is not set)")
-        if message.queued and len(waiting) == len(message.arrivals):
-            raise NotYet(str(waiting[0].error))
-        for pack, task in _tasks(message, waiting):
-            headers = {
-                "Content-Type": "application/json",
-                SIGNATURE: message.signature,
-                FIRST_RECEIVED: str(pack[0].first_ms),
-            }
-            if message.event_type is not None:
-                headers[EVENT_TYPE] = message.event_type
-            if pack[0].doubtful:
-                headers[DOUBTFUL] = "1"
-            try:
-                enqueue(settings.retry_queue, settings.function_url, headers, task)
-            except QueueUnavailable as error:
-                raise NotYet(f"{waiting[0].error}; {error}") from None
-            for arrival in pack:
-                arrival.result = "queued"
+BUDGET_S, HAND_OVER_S = 7.5, 1.5
 
 
 def clockify_webhook(request: flask.Request) -> flask.Response:
     """Serve one request: a Clockify webhook, or one that comes again out of the retry queue.
 
-    Answers 200 `{"result": "created|updated|deleted|ignored|stale", "id": …}`, 202 where the
-    message waits in the retry queue, and 4xx or 5xx `{"error": …}` where it is in neither.
+    Answers 200 `{"result": …, "id": …}`, where the result is created, updated, deleted, ignored,
+    stale, unusable or expired; 202 `queued` where it waits in the retry queue; and 4xx or 5xx
+    `{"error": …}` where it is in neither.
     """
-    began = time.perf_counter()
-    calls_before = FUNCTION.org.calls
-    message: Message | None = None
-    problem = ""
+    told = log.Line(request.headers, INSTANCE.org)
     try:
-        message = FUNCTION.check(request)
-        FUNCTION.decide(message)
-        FUNCTION.apply(message)
-        status, body = FUNCTION.answer(message)
+        told.message = message = check(request)
+        told.applied = applied = apply(message, decide(message))
+        status, body = answer(keep(message, applied))
     except IntegrationError as error:
-        status, problem = _status(error), str(error)
-        body = {"error": problem if status < 500 else "not taken: it has to be sent again"}
+        status, told.problem = status_of(error), str(error)
+        body = {"error": told.problem if status < 500 else "not taken: it has to be sent again"}
     except Exception as error:  # noqa: BLE001
-        status, problem = 500, f"unexpected {type(error).__name__}: {_where(error)}"
+        status, told.problem = 500, log.unexpected(error)
         body = {"error": "not taken: it has to be sent again"}
-    _log(request, message, status, problem, began, FUNCTION.org.calls - calls_before)
-    return _response(request, status, body)
+    told.write(status, str(body.get("result", "")), INSTANCE.settings.project)
+    return webhook.answer(request, status, body)
 
 
-def _status(error: IntegrationError) -> int:
+def check(request: flask.Request) -> Message:
+    """Let in what carries a signing secret, and nothing else. Raises Refused."""
+    return webhook.check(
+        request,
+        is_authentic=INSTANCE.signing_secrets.matches,
+        now_ms=INSTANCE.receipts.now_ms(),
+        instance=INSTANCE.receipts.instance,
+        deadline=time.monotonic() + BUDGET_S,
+    )
+
+
+def decide(message: Message) -> list[Entry | Outcome | Waiting]:
+    """Say what each time entry of the message means. Raises BadMessage; nothing is done yet."""
+    now_ms = INSTANCE.receipts.now_ms()
+    return entries.read(message, rules=INSTANCE.rules, now_ms=now_ms, tell=INSTANCE.tell_groups)
+
+
+def apply(message: Message, found: Sequence[Entry | Outcome | Waiting]) -> list[Outcome | Waiting]:
+    """Bring each time entry to Salesforce; the first error that is the org's ends the tries."""
+    applied: list[Outcome | Waiting] = []
+    error: IntegrationError | None = entries.too_many(found)
+    for each in found:
+        if not isinstance(each, Entry):
+            applied.append(each)
+            continue
+        if len(applied) and time.monotonic() > message.deadline - HAND_OVER_S:
+            error = SalesforceUnavailable("there was no time left for this entry")
+        if error is None:
+            try:
+                applied.append(INSTANCE.delivery.deliver(message, each))
+                continue
+            except IntegrationError as failure:
+                waits_for = failure
+                error = failure if isinstance(failure, SalesforceUnavailable) else None
+            except Exception as mistake:  # noqa: BLE001
+                # A mistake of ours must not lose the entry either: it waits until we mend it.
+                waits_for = IntegrationError(log.unexpected(mistake))
+        else:
+            waits_for = error
+        applied.append(Waiting(each, waits_for))
+    return applied
+
+
+def keep(message: Message, applied: Sequence[Outcome | Waiting]) -> list[Outcome]:
+    """Hand over to the retry queue what waits. Raises NotTaken where the sender has to keep it."""
+    waiting = [each for each in applied if isinstance(each, Waiting)]
+    if waiting:
+        if not INSTANCE.settings.retry_queue:
+            raise NotTaken(waiting[0].error, message, "RETRY_QUEUE is not set")
+        if message.queued and len(waiting) == len(applied):
+            raise NotTaken(waiting[0].error, message)
+        hand_over(message, waiting, len(applied) == 1, INSTANCE.rules, INSTANCE.settings)
+    return [
+        Outcome(Result.QUEUED, each.entry.decision.entry_id) if isinstance(each, Waiting) else each
+        for each in applied
+    ]
+
+
+def answer(outcomes: Sequence[Outcome]) -> tuple[int, dict[str, object]]:
+    """HTTP status and body: what was done, and the id; no more, for Clockify's admins read it."""
+    results = {each.result for each in outcomes} or {Result.IGNORED}
+    # Of several, the one that is furthest from done.
+    overall = next(each for each in Result if each in results)
+    body: dict[str, object] = {"result": overall}
+    if len(outcomes) == 1:
+        body |= {"id": outcomes[0].entry_id} if outcomes[0].entry_id else {}
+    else:
+        body["entries"] = [{"result": each.result, "id": each.entry_id} for each in outcomes]
+    return (202 if overall is Result.QUEUED else 200), body
+
+
+def status_of(error: IntegrationError) -> int:
     """The one place where an error becomes an HTTP code."""
-    if isinstance(error, Refused):
+    if isinstance(error, webhook.Refused):
         return error.status
+    if isinstance(error, NotTaken):
+        return 500 if error.slows_nobody else 503
     return 400 if isinstance(error, BadMessage) else 503
 
 
-def _response(request: flask.Request, status: int, body: Mapping[str, object]) -> flask.Response:
-    text = json.dumps(body)
-    response = flask.Response(text, status, mimetype="application/json")
-    if status == 405:
-        response.headers["Allow"] = "POST"
-    if status in (401, 405, 413) and request.content_length != 0:
-        # functions-framework reads what is left of a body before it answers, however slowly that
-        # comes, unless the answer is a stream; and gunicorn waits for the other side to hang up,
-        # unless nothing more can come.
-        response = flask.Response(iter([text]), status, response.headers)
-        response.headers["Connection"] = "close"
-        response.call_on_close(lambda: _stop_reading(request))
-    return response
-
-
-def _stop_reading(request: flask.Request) -> None:
-    """Let nothing more come in, so that a body that nobody reads keeps no thread."""
-    connection = request.environ.get("gunicorn.socket")
-    if isinstance(connection, socket.socket):
-        with contextlib.suppress(OSError):  # the other side has hung up already
-            connection.shutdown(socket.SHUT_RD)
-
-
-def _log(
-    request: flask.Request,
-    message: Message | None,
-    status: int,
-    problem: str,
-    began: float,
-    calls: int,
-) -> None:
-    """Write the message's one log line, in the form that Cloud Logging reads.
-
-    https://cloud.google.com/logging/docs/structured-logging
-    """
-    arrivals = message.arrivals if message else []
-    errors = [arrival.error for arrival in arrivals if arrival.error is not None]
-    notes = [note for arrival in arrivals for note in arrival.notes]
-    severity = "WARNING" if status >= 400 or errors or notes else "INFO"
-    # What passes by itself is a warning; what somebody has to mend is an error.
-    if status >= 500 or not all(isinstance(error, SalesforceUnavailable) for error in errors):
-        severity = "ERROR"
-    result = _overall(arrivals) if status < 400 else "refused" if status < 500 else "not taken"
-    kind = ((message.event_type if message else None) or "no event type")[:64]
-    line: dict[str, object] = {
-        "severity": severity,
-        "message": f"{kind}: {result}",
-        "event": kind,
-        "entry": ",".join(arrival.entry_id for arrival in arrivals[:10] if arrival.entry_id),
-        "result": result,
-        "status": status,
-        "milliseconds": round((time.perf_counter() - began) * 1000, 1),
-        "salesforce_calls": calls,
-        "queued": bool(message and message.queued),
-        "reason": problem or (str(errors[0]) if errors else ""),
-        "left_out": notes,
-    }
-    if trace := _trace(request.headers):
-        project = FUNCTION.settings.project
-        line["logging.googleapis.com/trace"] = f"projects/{project}/traces/{trace}"
-    told = {key: value for key, value in line.items() if value not in ("", [])}
-    sys.stdout.write(json.dumps(told) + "\n")
-    sys.stdout.flush()
-
-
-def _tasks(message: Message, waiting: list[Arrival]) -> Iterator[tuple[list[Arrival], bytes]]:
-    """Pack what waits into as few task bodies as their size allows, each of one first receipt."""
-    if len(message.arrivals) == 1 and len(message.body) <= LARGEST_TASK:
-        yield waiting, message.body
-        return
-    pack: list[Arrival] = []
-    size = 0
-    for arrival in waiting:
-        length = len(_compact(mapping.essential(arrival.entry))) + 1
-        same = pack and (pack[0].first_ms, pack[0].doubtful) == (arrival.first_ms, arrival.doubtful)
-        if pack and (not same or size + length > LARGEST_TASK):
-            yield pack, _packed(pack)
-            pack, size = [], 0
-        pack.append(arrival)
-        size += length
-    yield pack, _packed(pack)
-
-
-def _packed(arrivals: list[Arrival]) -> bytes:
-    entries = [mapping.essential(arrival.entry) for arrival in arrivals]
-    return _compact(entries if len(entries) > 1 else entries[0])
-
-
-def _compact(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def _overall(arrivals: list[Arrival]) -> str:
-    """The result of a message: of its entries, the one that is furthest from done."""
-    results = {arrival.result for arrival in arrivals} or {"ignored"}
-    for result in ("queued", "created", "updated", "deleted", "stale"):
-        if result in results:
-            return result
-    return "ignored"
-
-
-def _matches(signature: bytes, secrets: str) -> bool:
-    """Compare with every signing secret, each in constant time and none left out."""
-    found = False
-    for secret in secrets.split():
-        found |= hmac.compare_digest(signature, secret.encode())
-    return found
-
-
-def _first_received(header: str | None, now_ms: int) -> int | None:
-    """When a queued request came first; None for one that no queue of ours can have sent."""
-    if header is None or not re.fullmatch(r"[0-9]{1,15}", header):
-        return None
-    return int(header) if now_ms - QUEUE_KEEPS_MS <= int(header) <= now_ms else None
-
-
-def _trace(headers: Headers) -> str | None:
-    """The request's trace id. https://www.w3.org/TR/trace-context/"""
-    parent = re.match(r"[0-9a-f]{2}-([0-9a-f]{32})-", headers.get("traceparent") or "")
-    older = re.match(r"([0-9a-f]{32})(/|;|$)", headers.get("X-Cloud-Trace-Context") or "")
-    found = parent or older
-    return found[1] if found else None
-
-
-def _where(error: Exception) -> str:
-    """The places that an unexpected error passed through; its own text may quote the entry."""
-    frames = traceback.extract_tb(error.__traceback__)[-4:]
-    return " > ".join(f"{os.path.basename(frame.filename)}:{frame.lineno}" for frame in frames)
-
-
 try:
-    FUNCTION = Function(read_settings(os.environ))
-except IntegrationError as error:
+    INSTANCE = Instance(read_settings(os.environ))
+except IntegrationError as wrong:
     # Cloud Run keeps the revision before this one serving when a new one does not start.
-    raise SystemExit(f"The function cannot start. {error}") from None
+    raise SystemExit(f"The function cannot start. {wrong}") from None
+if flask.has_app_context():  # functions-framework's
+    server.set_up(flask.current_app)

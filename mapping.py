@@ -10,19 +10,18 @@ import json
 import re
 import string
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from clockify_salesforce.errors import BadMessage, IntegrationError, UnusableEntry
-from clockify_salesforce.mapping_rules import DEFAULT_RULES, DEFAULT_SUBJECT, Rules
-from clockify_salesforce.time_entry import (
-    TEXT_LIMIT,
-    TimeEntry,
-    cut,
-    length,
-    read_time_entry,
-)
-from clockify_salesforce.time_entry import Json as Json  # part of what callers handle
+from clockify_salesforce.errors import BadMessage, SettingsError, UnusableEntry
+from clockify_salesforce.mapping_rules import DEFAULT_RULES as DEFAULT_RULES
+from clockify_salesforce.mapping_rules import DEFAULT_SUBJECT as DEFAULT_SUBJECT
+from clockify_salesforce.mapping_rules import LOGGED_BY, NotTold, Read, template
+from clockify_salesforce.mapping_rules import NAMES as NAMES
+from clockify_salesforce.mapping_rules import Field as Field
+from clockify_salesforce.mapping_rules import Rules as Rules
+from clockify_salesforce.time_entry import DELETED_USER, TimeEntry, read_time_entry
+from clockify_salesforce.time_entry import Json as Json
 
 EXTERNAL_ID = "Clockify_Time_Entry_Id__c"
 
@@ -34,23 +33,15 @@ DELETES = frozenset({"TIME_ENTRY_DELETED", "TIME_ENTRY_BATCH_DELETED"})
 # Only these may carry several time entries; elsewhere a list is a mistake that must be heard.
 LISTS = frozenset({"TIME_ENTRY_SPLIT", "TIME_ENTRY_BATCH_DELETED"})
 
-SUBJECT_NAMES = frozenset({"description", "project", "client", "task", "tags", "user"})
-SUBJECT_LIMIT, DESCRIPTION_LIMIT = 255, 32_000  # as `length` counts
 # An org that has not switched multiday events on refuses more than 1,440 minutes.
 LONGEST_EVENT = timedelta(hours=24)
 # The range of a Salesforce date/time field.
 EARLIEST, LATEST = datetime(1700, 1, 1, tzinfo=UTC), datetime(4000, 12, 31, tzinfo=UTC)
 
-# Clockify's `type`: work, a break, and the two kinds of absence.
-SHOW_AS = {"REGULAR": "Busy", "BREAK": "Free", "HOLIDAY": "OutOfOffice", "TIME_OFF": "OutOfOffice"}
-
 # Clockify's test button sends a sample of its documentation, whose ids were made in July 2020:
 # the first eight digits of an id are its second of birth.
 TEST_DESCRIPTION = "Webhook Test Description"
 _TEST_ID = re.compile(r"5e[0-9a-f]{22}|5f[0-9a-f]{22}|6[01][0-9a-f]{22}")  # 2020, 2021
-
-
-Field = str | float | bool | None
 
 # Clockify's browser extension: "#<Salesforce id> <title of the page>".
 _RECORD_LINK = re.compile(r"#([A-Za-z0-9]{15}(?:[A-Za-z0-9]{3})?)(?!\S)")
@@ -76,6 +67,7 @@ class Upsert:
     project_id: str | None = None
     client_id: str | None = None
     workspace_id: str | None = None
+    user_is_lost: bool = False  # deleted in Clockify: see `with_known_name`
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +161,7 @@ def decide(event_type: str | None, entry: Json, *, rules: Rules = DEFAULT_RULES)
     end = _instant(read.end, "timeInterval.end", read.id)
     if end < start:
         raise UnusableEntry("timeInterval.end: it lies before timeInterval.start", entry_id=read.id)
-    return _upsert(read.id, read, start, end, rules)
+    return _filtered(read, start, end, rules)
 
 
 def essential(entry: Json, *, rules: Rules = DEFAULT_RULES) -> Json:
@@ -183,17 +175,36 @@ def essential(entry: Json, *, rules: Rules = DEFAULT_RULES) -> Json:
     return read_time_entry(entry, rules.custom_fields).as_json()
 
 
-def check_subject(template: str) -> str:
-    """Return the Subject template; raise IntegrationError if it names what no entry has."""
+def check_subject(text: str) -> str:
+    """Return EVENT_SUBJECT as a template; raise SettingsError if it names what no entry has."""
+    if "{" not in text:
+        return text.replace("}", "}}")
     try:
-        parts = list(string.Formatter().parse(template))
-    except ValueError:
-        parts = [("", "{", "", None)]
-    for _, name, spec, conversion in parts:
-        if name is not None and (name not in SUBJECT_NAMES or spec or conversion):
-            known = ", ".join(f"{{{known}}}" for known in sorted(SUBJECT_NAMES))
-            raise IntegrationError(f"EVENT_SUBJECT: only {known} may stand in braces")
-    return template
+        template(text)
+    except SettingsError as error:
+        raise SettingsError(f"EVENT_SUBJECT: {error}") from None
+    return text
+
+
+def with_known_name(decision: Upsert, held: str | None) -> Upsert:
+    """Return the decision with the name that an Event's Description tells already.
+
+    Clockify forgets the name of a person whom somebody deletes there, and calls all of them
+    DeletedUser. `held`: the Description of the Event as Salesforce has it.
+    """
+    known = held.rpartition("\n")[2] if held else ""
+    if not decision.user_is_lost or not known.startswith(LOGGED_BY):
+        return decision
+
+    def told(fields: Mapping[str, Field]) -> dict[str, Field]:
+        text = fields.get("Description")
+        lines = text.split("\n") if isinstance(text, str) and text else []
+        if lines[-1:] == [LOGGED_BY + DELETED_USER]:
+            del lines[-1]
+        return {**fields, "Description": "\n".join([*lines, known])}
+
+    shortened = None if decision.shortened is None else told(decision.shortened)
+    return replace(decision, event=told(decision.event), shortened=shortened)
 
 
 def salesforce_id(text: str) -> str | None:
@@ -227,97 +238,69 @@ def _ignored_kind(event_type: str, entry: Json) -> Ignore:
     )
 
 
-def _upsert(
-    entry_id: str, entry: TimeEntry, start: datetime, end: datetime, rules: Rules
-) -> Upsert:
-    details = _details(entry)
-    hours = round((end - start).total_seconds() / 3600, 4)
-    on_create: dict[str, Field] = {"IsReminderSet": False}
-    event: dict[str, Field] = {
-        "Subject": _subject(rules.subject, _values(entry)),
+def _filtered(entry: TimeEntry, start: datetime, end: datetime, rules: Rules) -> Decision:
+    """Leave the entry out where a filter says so, else upsert it."""
+    read = rules.read(entry, end - start)
+    try:
+        filter_name = rules.left_out_by(read)
+    except NotTold as error:
+        reason = f"mapping.toml asks for the {error} of an entry, which this one does not tell"
+        return Ignore(reason, entry.id, warning=True)
+    if filter_name:
+        return Withdraw(str(entry.id), f"mapping.toml leaves it out: {filter_name}")
+    return _upsert(read, start, end, rules)
+
+
+def _upsert(read: Read, start: datetime, end: datetime, rules: Rules) -> Upsert:
+    entry = read.entry
+    event, on_create = rules.event_fields(read)
+    event |= {
         "StartDateTime": _written(start),
         "EndDateTime": _written(end),
-        "Description": _description(entry.description, details),
         # Four decimals tell every second, and Event itself may drop the seconds.
-        "Clockify_Hours__c": hours,
+        "Clockify_Hours__c": read.hours,
         "Clockify_Project__c": entry.project or None,
         "Clockify_Client__c": entry.client or None,
         "Clockify_Task__c": entry.task or None,
-        "Clockify_Tags__c": _tag_names(entry) or None,
+        "Clockify_Tags__c": entry.tag_names or None,
         "Clockify_Billable__c": entry.billable is True,
         "Clockify_Workspace_Id__c": entry.workspace_id,
     }
     if entry.type:
-        event |= {"ShowAs": SHOW_AS[entry.type], "Clockify_Type__c": entry.type}
-    else:
-        # A report's row need not tell the type, and must not turn a known break into work.
-        on_create["ShowAs"] = SHOW_AS["REGULAR"]
-    shortened: dict[str, Field] | None = None
-    if end - start > LONGEST_EVENT:
-        span = f"Whole span: {_written(start)} to {_written(end)} ({hours} h)"
-        shortened = {
-            "EndDateTime": _written(start + LONGEST_EVENT),
-            "Description": _description(entry.description, [span, *details]),
-        }
+        event["Clockify_Type__c"] = entry.type
+    on_create["IsReminderSet"] = False
     link = _RECORD_LINK.match(entry.description)
+    shortened = _shortened(read, start, end, rules) if end - start > LONGEST_EVENT else None
     return Upsert(
-        entry_id,
-        event,
-        on_create,
-        shortened,
+        str(entry.id),
+        _without_references(event),
+        _without_references(on_create),
+        None if shortened is None else _without_references(shortened),
         user_id=entry.user_id,
         user_email=entry.email,
         record_id=salesforce_id(link[1]) if link else None,
         project_id=entry.project_id,
         client_id=entry.client_id,
         workspace_id=entry.workspace_id,
+        user_is_lost=entry.is_user_lost,
     )
 
 
-def _tag_names(entry: TimeEntry) -> str:
-    return cut(", ".join(tag.name for tag in entry.tags if tag.name), TEXT_LIMIT)
-
-
-def _values(entry: TimeEntry) -> dict[str, str]:
+def _shortened(read: Read, start: datetime, end: datetime, rules: Rules) -> dict[str, Field]:
+    """The fields of an Event that ends after 24 hours and tells the whole span."""
+    span = f"Whole span: {_written(start)} to {_written(end)} ({read.hours} h)"
     return {
-        "description": entry.description,
-        "project": entry.project,
-        "client": entry.client,
-        "task": entry.task,
-        "tags": _tag_names(entry),
-        "user": entry.user,
+        "EndDateTime": _written(start + LONGEST_EVENT),
+        "Description": rules.description_with(span, read),
     }
 
 
-def _details(entry: TimeEntry) -> list[str]:
-    """What the entry has beside its description, a line each."""
-    project = entry.project
-    if project and entry.client:
-        project += f" ({entry.client})"
-    billable = {True: "yes", False: "no", None: ""}
-    lines = {
-        "Project": project,
-        "Task": entry.task,
-        "Tags": _tag_names(entry),
-        "Billable": billable[entry.billable],
-        "Logged by": entry.user,
-    }
-    return [f"{label}: {value}" for label, value in lines.items() if value]
-
-
-def _description(text: str, details: list[str]) -> str:
-    """The person's own words first; they give way where both do not fit."""
-    below = "\n".join(details)
-    room = DESCRIPTION_LIMIT - length(below) - 2
-    return "\n".join(part for part in (cut(text, room), below) if part)
-
-
-def _subject(template: str, names: Mapping[str, str]) -> str:
-    filled = " ".join(template.format(**names).split()) if "{" in template else template
-    # A template with an empty name at its edge leaves its punctuation there: "{project}: …".
-    return cut(filled.strip(" :;,.|/-–—") if "{" in template else filled, SUBJECT_LIMIT) or (
-        DEFAULT_SUBJECT
-    )
+def _without_references(fields: dict[str, Field]) -> dict[str, Field]:
+    """Break what a template has put together to `@{`, as `time_entry.clean` does in each text."""
+    for name, value in fields.items():
+        if isinstance(value, str) and "@{" in value:
+            fields[name] = value.replace("@{", "@(")
+    return fields
 
 
 def _instant(value: str, field: str, entry_id: str) -> datetime:

@@ -1,205 +1,237 @@
-"""Bring one time entry's decision to Salesforce so that the newest message wins.
+"""Bring one time entry of a message to Salesforce: read, decide, write, and again if overtaken.
 
-Salesforce refuses an older write by itself. What is left are the rare ways in which an old state
-could return: a message that Clockify repeats, one that comes late out of the retry queue, and a
-delete, which carries no version.
+What counts as the newest is decided in `state.py`, purely; that only one of two writers goes
+through is Salesforce's part (`salesforce/records.py`). So any number of instances may do this at
+once, and each may be killed at any moment: what is here in memory only saves calls.
 """
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections import OrderedDict
+from typing import Protocol
 
 import mapping
-from clockify_salesforce.clockify.client import Clockify, region_and_key
-from clockify_salesforce.errors import IntegrationError, SalesforceUnavailable
-from clockify_salesforce.order import Order, Turns, Verdict
-from clockify_salesforce.salesforce.client import TAKEN_BACK, Org
+from clockify_salesforce import state as states
+from clockify_salesforce.clockify.client import ClockifyError
+from clockify_salesforce.errors import NotRestored, SalesforceUnavailable, SettingsError
+from clockify_salesforce.mapping_rules import Rules
+from clockify_salesforce.message import Entry, Message, Outcome, Result
+from clockify_salesforce.receipts import Receipts
 from clockify_salesforce.salesforce.directory import Directory
-from clockify_salesforce.secret import Secret
-from mapping import Decision, Delete, Ignore, Upsert
+from clockify_salesforce.salesforce.event import EventDraft, Removal
+from clockify_salesforce.salesforce.records import Conflict, Draft, Known, Nothing, Records
+from clockify_salesforce.state import Action, Next, Receipt, Step
+from clockify_salesforce.time_entry import workspace_of
+from clockify_salesforce.turns import Turns
+from mapping import Decision, Delete, Ignore, Json, Running, Upsert, Withdraw
 
-# To connect and to read, in seconds: Clockify's API is asked while its webhook waits.
-CLOCKIFY_TIMEOUT = (1.5, 3.0)
+TRIES = 5  # against other instances' writes of the same record
+REMEMBERED = 4096  # records
+# A repeat comes seconds after an answer; by then another instance may have taken something else.
+TRUSTED_S = 5.0
+# Before these there has been nothing to know of their time entry.
+_CREATES = frozenset({"TIMER_STOPPED", "NEW_TIME_ENTRY", None})
 
 
-@dataclass(slots=True)
-class Arrival:
-    """One time entry of a message on its way, and what has become of it.
+class AskClockify(Protocol):
+    """Clockify's word for a time entry now; None: it is gone. Raises IntegrationError."""
 
-    `first_ms`: when the message came first, in milliseconds since 1970; it is the Event's version.
-    `queued`: it comes out of the retry queue. `doubtful`: Clockify has to be asked.
-    """
-
-    event_type: str | None
-    entry: mapping.Json
-    decision: Decision
-    fingerprint: int
-    first_ms: int
-    queued: bool
-    doubtful: bool
-    deadline: float  # of time.monotonic()
-    result: str = ""  # created, updated, deleted, ignored, stale or queued
-    error: IntegrationError | None = None
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def entry_id(self) -> str | None:
-        """Clockify's id of the time entry, None for a message without one."""
-        return self.decision.entry_id
+    def __call__(self, content: Json, entry_id: str, deadline: float) -> Json: ...
 
 
 class Delivery:
-    """How an instance delivers; it keeps the memory of recent messages. Safe between threads."""
+    """How an instance delivers. Safe between threads."""
 
     def __init__(
-        self, org: Org, *, api_key: Secret | None, subject: str, leaves_tombstones: bool
+        self,
+        records: Records,
+        directory: Directory,
+        receipts: Receipts,
+        *,
+        rules: Rules,
+        ask: AskClockify | None,
     ) -> None:
-        """`api_key`: Clockify's, to settle doubt; `subject`: the Subject template.
-
-        `leaves_tombstones`: there is a retry queue, out of which a write may come after a delete.
-        """
-        self._org = org
-        self._api_key = api_key
-        self._directory = Directory(org, clockify=self._clockify if api_key else None)
-        self._subject = subject
-        self._leaves_tombstones = leaves_tombstones
-        self._order = Order()
+        """`rules`: what an Event gets; `ask`: None where there is no API key of Clockify's."""
+        self._records = records
+        self._directory = directory
+        self._receipts = receipts
+        self._rules = rules
+        self._ask = ask
         self._turns = Turns()
+        self._memory: OrderedDict[str, tuple[Known, float]] = OrderedDict()
 
-    def deliver(self, arrival: Arrival) -> str:
-        """Apply the arrival's decision and return its result. Raises IntegrationError."""
-        decision, event_type = arrival.decision, arrival.event_type
-        if isinstance(decision, Ignore):
-            return "ignored"
-        if arrival.queued:
-            self._order.note_queued(decision.entry_id, event_type, arrival.first_ms, _now_ms())
-        else:
-            receipt = self._order.receive(
-                decision.entry_id,
-                event_type,
-                arrival.fingerprint,
-                arrival.first_ms,
-                can_ask=self._can_ask(arrival.entry),
-            )
-            arrival.first_ms = receipt.first_ms
-            arrival.doubtful = receipt.verdict is Verdict.DOUBTFUL
-            if receipt.verdict is Verdict.STALE:
-                return "stale"
-        if not arrival.doubtful:
-            # A late write may have to be taken back, and that must not meet another write.
-            alone = isinstance(decision, Delete) or arrival.queued
-            with self._turn(arrival, alone=alone):
-                result = self._apply(arrival, decision)
-            if result is not None:
-                return result
-        if self._can_ask(arrival.entry):
-            return self._deliver_truth(arrival, decision.entry_id)
-        if arrival.doubtful:
-            return "stale"
-        with self._turn(arrival, alone=True):
-            return self._take_back(arrival, decision.entry_id)
+    def deliver(self, message: Message, entry: Entry) -> Outcome:
+        """Apply one entry's decision, unless something newer is there.
 
-    @contextmanager
-    def _turn(self, arrival: Arrival, *, alone: bool) -> Iterator[None]:
-        entry_id = str(arrival.entry_id)
-        with self._turns.take(entry_id, alone=alone, deadline=arrival.deadline) as free:
-            if not free:
-                raise SalesforceUnavailable("another message of this entry is still on its way")
-            yield
-
-    def _apply(self, arrival: Arrival, decision: Upsert | Delete) -> str | None:
-        """Apply the decision; None where an Event was made of an entry that had been deleted."""
-        if isinstance(decision, Delete):
-            return self._delete(arrival, decision)
-        return self._upsert(arrival, decision)
-
-    def _delete(self, arrival: Arrival, decision: Delete) -> str:
-        entry_id, first_ms, deadline = decision.entry_id, arrival.first_ms, arrival.deadline
-        if self._order.overtaken(entry_id, first_ms, delete=True):
-            return "stale"
-        if not arrival.queued:
-            try:
-                found = self._org.delete(entry_id, deadline, tries=1)
-            except SalesforceUnavailable:
-                pass  # It may have been carried out or not: what follows is right for either.
-            else:
-                # Not found: the message that should have made the Event may be in the queue.
-                late = decision.finished and self._leaves_tombstones
-                if found or not late:
-                    return "deleted"
-        return "deleted" if self._org.bury(entry_id, first_ms, deadline) else "stale"
-
-    def _upsert(self, arrival: Arrival, decision: Upsert) -> str | None:
-        entry_id, first_ms, deadline = decision.entry_id, arrival.first_ms, arrival.deadline
-        if self._order.overtaken(entry_id, first_ms, delete=False):
-            # A try of its that seemed to fail may have been written after the delete.
-            return self._take_back(arrival, entry_id) if arrival.queued else "stale"
-        result = self._write(arrival, decision)
-        late = arrival.queued and result != "stale"
-        revived = arrival.event_type == mapping.UPDATED and result == "created"
-        if not (late or revived) or self._order.knows_deletion(entry_id):
-            return result
-        # This instance has not heard of a deletion; another one, or one before it, may have.
-        deleted_ms = self._org.buried(entry_id, deadline)
-        if deleted_ms is None:
-            return result
-        if result == "created" and arrival.event_type != mapping.RESTORED:
-            return result if self._order.restored_since(entry_id, deleted_ms) else None
-        return None if deleted_ms > first_ms else result
-
-    def _take_back(self, arrival: Arrival, entry_id: str) -> str:
-        """Delete the Event of an entry that was deleted, unless it has been restored since."""
-        if not self._order.restored_since(entry_id, arrival.first_ms):
-            self._org.bury(entry_id, arrival.first_ms, arrival.deadline, subject=TAKEN_BACK)
-        return "stale"
-
-    def _write(self, arrival: Arrival, decision: Upsert) -> str:
-        """Upsert with owner and links."""
-        links = self._directory.links(decision, arrival.deadline)
-        arrival.notes += links.notes
-        written = self._org.upsert(decision, arrival.first_ms, links, arrival.deadline)
-        arrival.notes += written.left_out
-        return written.result
-
-    def _deliver_truth(self, arrival: Arrival, entry_id: str) -> str:
-        """Settle a doubtful case: ask Clockify for the entry, and write what it says.
-
-        `arrival` itself stays doubtful: should this fail, Clockify is asked again.
+        Raises SalesforceUnavailable, SalesforceRefused, ClockifyError, NotRestored: then the same
+        has to come again.
         """
-        arrival.doubtful = True
-        asked_ms = _now_ms()
-        entry = self._ask_clockify(arrival.entry, entry_id, arrival.deadline)
-        truth: Decision = Delete(entry_id)
-        if entry is not None:
-            truth = mapping.decide(None, entry, subject=self._subject)
-        self._order.note_truth(entry_id, asked_ms, gone=entry is None)
-        if isinstance(truth, Ignore):
-            return "ignored"
-        settled = replace(arrival, event_type=None, decision=truth, first_ms=asked_ms, queued=False)
-        with self._turn(settled, alone=isinstance(truth, Delete)):
-            return self._apply(settled, truth) or "stale"
+        decision = entry.decision
+        if isinstance(decision, Ignore):
+            notes = (decision.reason,) if decision.warning else ()
+            return Outcome(Result.IGNORED, decision.entry_id, decision.reason, notes)
+        receipt = self._receipt(message, entry)
+        with self._turns.take(entry.key, message.deadline):
+            return self._settle(message, entry, receipt)
 
-    def _can_ask(self, entry: mapping.Json) -> bool:
+    def _receipt(self, message: Message, entry: Entry) -> Receipt:
+        first_ms, doubtful, by = message.received_ms, message.doubtful, message.received_by
+        action = _action(message.event_type, entry.decision)
+        if not message.queued:
+            first_ms, doubtful = self._receipts.receive(
+                entry.key, entry.fingerprint, action, first_ms, can_ask=self._can_ask(entry)
+            )
+        unrestored = self._receipts.is_deleted(entry.key)
+        return Receipt(
+            entry.fingerprint, action, first_ms, by, message.queued, doubtful, unrestored
+        )
+
+    def _settle(self, message: Message, entry: Entry, receipt: Receipt) -> Outcome:
+        """Decide and write, again as long as another instance is faster."""
+        known, is_read = self._known(message, entry, receipt)
+        for _ in range(TRIES):
+            found = self._decide(entry, receipt, known, can_ask=self._can_ask(entry))
+            if found.step is Step.NOTHING:
+                if is_read or known.state is None:
+                    result = _unwritten(receipt, known)
+                    return Outcome(result, entry.decision.entry_id, found.why)
+            else:
+                try:
+                    return self._carry_out(message, entry, receipt, known, found)
+                except Conflict:
+                    pass
+            known, is_read = self._read(entry, message.deadline), True
+        raise SalesforceUnavailable("other messages of this record were faster each time")
+
+    def _decide(self, entry: Entry, receipt: Receipt, known: Known, *, can_ask: bool) -> Next:
+        now_ms = self._receipts.now_ms()
+        return states.decide(known.state, receipt, can_ask=can_ask, now_ms=now_ms)
+
+    def _carry_out(
+        self, message: Message, entry: Entry, receipt: Receipt, known: Known, found: Next
+    ) -> Outcome:
+        """Write what was decided. Raises Conflict where another instance was faster."""
+        decision: Decision = entry.decision
+        if found.step is Step.ASK:
+            try:
+                decision, found = self._truth(message, entry, receipt, known, found)
+            except ClockifyError:
+                if not found.is_urgent:
+                    raise
+                found = self._decide(entry, receipt, known, can_ask=False)
+        draft: Draft = Nothing(_unwritten(receipt, known), known)
+        notes = tuple(note for note in (found.warning, known.note) if note)
+        if found.step is Step.WRITE:
+            draft, more = self._draft(decision, known, message.deadline)
+            notes += more
+        if found.state is None and found.step is Step.WAIT:
+            raise NotRestored(found.why)
+        if found.state is None:
+            result = _unwritten(receipt, known)
+            return Outcome(result, entry.decision.entry_id, found.why, notes)
+        written = self._records.write(entry.key, known, found.state, draft, message.deadline)
+        self._remember(entry.key, written.known)
+        if found.step is Step.WAIT:
+            raise NotRestored(found.why)
+        if isinstance(decision, Running) or _is_discarded(decision, known):
+            why = "the timer was still running"
+            return Outcome(Result.IGNORED, entry.decision.entry_id, why, notes)
+        why = decision.reason if isinstance(decision, Withdraw) else found.why
+        # What Clockify said when it was asked, and the message does not.
+        is_overtaken = isinstance(decision, Delete) != isinstance(entry.decision, Delete)
+        result = Result.STALE if is_overtaken else written.result
+        return Outcome(result, entry.decision.entry_id, why, notes + written.notes)
+
+    def _draft(
+        self, decision: Decision, known: Known, deadline: float
+    ) -> tuple[Draft, tuple[str, ...]]:
+        """The Event as it is to be, and what the look-up of owner and links has to say."""
+        if isinstance(decision, Upsert):
+            wish = self._directory.wish(decision, deadline)
+            has_mark = self._records.has_mark
+            if wish.is_nobody and self._rules.unmatched == "no event":
+                return self._removal(decision.entry_id, known), wish.notes
+            return EventDraft(decision, wish, known, has_mark=has_mark), wish.notes
+        return self._removal(str(decision.entry_id), known), ()
+
+    def _removal(self, entry_id: str, known: Known) -> Draft:
+        if known.exists is False:
+            return Nothing(Result.DELETED, known)
+        return Removal(entry_id, known)
+
+    def _truth(
+        self, message: Message, entry: Entry, receipt: Receipt, known: Known, found: Next
+    ) -> tuple[Decision, Next]:
+        """Ask Clockify for the entry, and make of its answer what is to be written."""
+        if self._ask is None:
+            raise SettingsError("CLOCKIFY_API_KEY is not set, so Clockify cannot be asked")
+        entry_id = str(entry.decision.entry_id)
+        asked_ms = self._receipts.now_ms()
+        content = self._ask(entry.content, entry_id, message.deadline)
+        decision: Decision = Delete(entry_id)
+        if content is not None:
+            decision = mapping.decide(None, content, rules=self._rules)
+        if isinstance(decision, Ignore):
+            return decision, Next(Step.NOTHING, None, decision.reason, found.warning)
+        return decision, states.asked(
+            known.state,
+            receipt,
+            asked_ms=asked_ms,
+            by=self._receipts.instance,
+            action=_action(None, decision),
+        )
+
+    def _can_ask(self, entry: Entry) -> bool:
         """Tell whether Clockify can be asked: there is a key, and the message names a workspace."""
-        named = isinstance(entry, dict) and isinstance(entry.get("workspaceId"), str)
-        return named and self._api_key is not None
+        return self._ask is not None and _names_workspace(entry.content)
 
-    def _ask_clockify(self, entry: Any, entry_id: str, deadline: float) -> mapping.Json:
-        """The entry as Clockify has it now, None if it is gone. Raises IntegrationError."""
-        left = max(1.0, deadline - time.monotonic())
-        connect_s, read_s = CLOCKIFY_TIMEOUT
-        clockify = self._clockify(timeout=(min(connect_s, left / 3), min(read_s, left * 2 / 3)))
-        found = clockify.time_entry(entry["workspaceId"], entry_id)
-        if found is not None and not found.get("user"):
-            found["user"] = entry.get("user")  # an entry asked for by itself need not name it
-        return found
+    # What an instance remembers -------------------------------------------------------------------
 
-    def _clockify(self, *, timeout: tuple[float, float]) -> Clockify:
-        region, key = region_and_key(self._api_key.value() if self._api_key else "")
-        return Clockify(api_key=key, region=region, timeout=timeout)
+    def _known(self, message: Message, entry: Entry, receipt: Receipt) -> tuple[Known, bool]:
+        """What is known of the record, and whether that is fresh enough to do nothing for it."""
+        if found := self._memory.get(entry.key):
+            return found[0], time.monotonic() - found[1] < TRUSTED_S
+        if message.event_type in _CREATES and receipt.action is Action.WRITE:
+            return Known(), False
+        return self._read(entry, message.deadline), True
+
+    def _read(self, entry: Entry, deadline: float) -> Known:
+        known = self._records.read(entry.key, str(entry.decision.entry_id), deadline)
+        self._remember(entry.key, known)
+        return known
+
+    def _remember(self, key: str, known: Known) -> None:
+        self._memory[key] = (known, time.monotonic())
+        self._memory.move_to_end(key)
+        while len(self._memory) > REMEMBERED:
+            self._memory.popitem(last=False)
 
 
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
+def _names_workspace(content: Json) -> bool:
+    return isinstance(content, dict) and workspace_of(content) is not None
+
+
+def _action(event_type: str | None, decision: Decision) -> Action:
+    """What a decision says of its record."""
+    restores = event_type == mapping.RESTORED
+    if isinstance(decision, Delete):
+        return Action.DELETE if decision.finished else Action.DISCARD
+    if isinstance(decision, Running):
+        return Action.RESTORE_RUNNING if restores else Action.RUN
+    return Action.RESTORE if restores else Action.WRITE
+
+
+def _unwritten(receipt: Receipt, known: Known) -> Result:
+    """The newest message once more is answered as before; all else is stale or means nothing."""
+    if known.state is None or receipt.action in _MEAN_NOTHING:
+        return Result.IGNORED
+    if receipt.fingerprint != known.state.newest:
+        return Result.STALE
+    return Result.DELETED if known.state.gone else Result.UPDATED
+
+
+_MEAN_NOTHING = frozenset({Action.RUN, Action.RESTORE_RUNNING, Action.DISCARD})
+
+
+def _is_discarded(decision: Decision, before: Known) -> bool:
+    """A timer that was thrown away before there was an Event of it."""
+    return isinstance(decision, Delete) and not decision.finished and before.exists is False

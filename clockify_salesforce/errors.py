@@ -32,6 +32,10 @@ class SalesforceUnavailable(IntegrationError):
     """Salesforce cannot take it now; the same call may succeed later."""
 
 
+class NotRestored(IntegrationError):
+    """The record was deleted, and what restores it has not come yet: the same may do later."""
+
+
 class SecretUnavailable(IntegrationError):
     """A secret cannot be read and none is in memory."""
 

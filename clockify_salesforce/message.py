@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from clockify_salesforce.errors import IntegrationError, SalesforceUnavailable
+from mapping import Decision, Json
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -22,17 +25,39 @@ class Message:
     deadline: float
 
 
-class Result(StrEnum):
-    """What became of a message, or of one of its time entries, as Clockify is told."""
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One time entry of a message. `decision`: what it means; `fingerprint`: of its message."""
 
+    content: Json
+    decision: Decision
+    fingerprint: str
+
+    @property
+    def key(self) -> str:
+        """The record's key in `Clockify_State__c`."""
+        return f"time_entry:{self.decision.entry_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A time entry that could not be applied, and why: it has to come again."""
+
+    entry: Entry
+    error: IntegrationError
+
+
+class Result(StrEnum):
+    """What became of a time entry, as Clockify is told; the furthest from done stands first."""
+
+    QUEUED = "queued"  # it waits in the retry queue
+    EXPIRED = "expired"  # it has waited too long: the repair takes it up
+    UNUSABLE = "unusable"  # no repeat can ever make it right
     CREATED = "created"
     UPDATED = "updated"
     DELETED = "deleted"
-    IGNORED = "ignored"  # it means nothing for Salesforce
     STALE = "stale"  # something newer is there
-    UNUSABLE = "unusable"  # no repeat can ever make it right
-    QUEUED = "queued"  # it waits in the retry queue
-    EXPIRED = "expired"  # it has waited too long: the repair takes it up
+    IGNORED = "ignored"  # it means nothing for Salesforce
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +71,15 @@ class Outcome:
     entry_id: str | None
     reason: str = ""
     notes: tuple[str, ...] = ()
+
+
+class NotTaken(IntegrationError):
+    """Neither Salesforce nor the retry queue has it: whoever sent it must send it again.
+
+    `slows_nobody`: out of the queue, and not because Salesforce is down: a 503 would make the queue
+    slow down for all that waits in it.
+    """
+
+    def __init__(self, error: IntegrationError, message: Message, why: str = "") -> None:
+        super().__init__(f"{error} (and {why})" if why else str(error))
+        self.slows_nobody = message.queued and not isinstance(error, SalesforceUnavailable)

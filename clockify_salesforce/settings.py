@@ -2,15 +2,18 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import mapping
 from clockify_salesforce.errors import SettingsError
+from clockify_salesforce.mapping_file import FILE, read_rules
+from clockify_salesforce.mapping_rules import Rules
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The environment, checked. README, "Settings", says what each is; "" is not set."""
+    """The environment, checked. docs/settings.md says what each is; "" is not set."""
 
     signing_secrets: str
     salesforce_credentials: str
@@ -56,9 +59,17 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
             "https://NAME-123.REGION.run.app",
             required=bool(queue),
         ),
-        event_subject=mapping.check_subject(
-            environment.get("EVENT_SUBJECT") or mapping.DEFAULT_SUBJECT
-        ),
+        event_subject=mapping.check_subject(environment.get("EVENT_SUBJECT") or ""),
         clockify_api_key=named("CLOCKIFY_API_KEY", secret, like + "clockify-api-key"),
         salesforce_api_version=named("SALESFORCE_API_VERSION", r"\d\d\.0", "65.0") or "65.0",
     )
+
+
+def chosen_rules(event_subject: str) -> Rules:
+    """What the company chose in mapping.toml; EVENT_SUBJECT wins over its Subject.
+
+    Without the file, what the integration does by itself. Raises SettingsError naming the line.
+    """
+    file = Path(__file__).resolve().parents[1] / FILE
+    rules = read_rules(file.read_text("utf-8")) if file.exists() else Rules()
+    return replace(rules, subject=event_subject)

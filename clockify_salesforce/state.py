@@ -20,9 +20,9 @@ KEPT_SEEN = 16  # messages of one record
 REPEAT_MS = 2 * 60_000
 # Clocks of two instances differ by less than this, if they are right.
 CLOCKS_DIFFER_MS = 2_000
-# With a key: two messages whose first receipts are closer than this may be the wrong way round. A
-# first try may not have reached an instance that lived, and the next comes a minute later.
-DOUBT_MS = 10 * 60_000
+# Two messages whose first receipts are closer than this may be the wrong way round: a first try may
+# not have reached an instance that lived, and the next comes up to a minute and a half later.
+DOUBT_MS = REPEAT_MS
 # The same message this soon is a copy: nobody changes something and changes it back so fast.
 COPIES_MS = 5_000
 # Messages that are on their way at the same time overtake one another by less than this.
@@ -30,6 +30,7 @@ DISORDER_MS = 10_000
 # A message for a deleted record waits for the RESTORED before it: more than twice the queue's
 # longest pause.
 RESTORED_WITHIN_MS = 3 * 60 * 60_000
+NOT_RESTORED = "it was deleted: what restores it may be on its way"
 VERSION = 1  # of the JSON
 
 
@@ -58,7 +59,8 @@ class Step(Enum):
 class Receipt:
     """A message as it was received. `by`: the instance whose clock told `first_ms`.
 
-    `queued`: it comes out of the retry queue. `doubtful`: Clockify has to be asked.
+    `queued`: it comes out of the retry queue. `doubtful`: Clockify has to be asked. `unrestored`:
+    this instance has received a deletion of the record, and since then nothing that restores it.
     """
 
     fingerprint: str
@@ -67,6 +69,7 @@ class Receipt:
     by: str
     queued: bool = False
     doubtful: bool = False
+    unrestored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +97,15 @@ class State:
 class Next:
     """`state`: what to write, None where nothing is. `why`: why the record is not written.
 
-    `warning`: what is odd about the clocks, for the log.
+    `warning`: what is odd about the clocks, for the log. `is_urgent`: where Clockify does not
+    answer just now, the order of receipt will do, and nothing has to wait.
     """
 
     step: Step
     state: State | None = None
     why: str = ""
     warning: str = ""
+    is_urgent: bool = False
 
 
 def fingerprint(event_type: str | None, body: bytes) -> str:
@@ -118,8 +123,10 @@ def decide(state: State | None, receipt: Receipt, *, can_ask: bool, now_ms: int)
     if state is None:
         if action in _RUNNING:
             return Next(Step.NOTHING, why="the timer is still running")
-        if receipt.doubtful and can_ask:
+        if can_ask and (receipt.doubtful or _is_unrestored(receipt)):
             return Next(Step.ASK)
+        if _is_unrestored(receipt):
+            return Next(Step.WAIT, why=NOT_RESTORED)
         return _take(None, receipt)
     if receipt.fingerprint == state.newest:
         return _again(state, receipt, can_ask)
@@ -167,15 +174,17 @@ def _again(state: State, receipt: Receipt, can_ask: bool) -> Next:
 def _by_clockify(state: State, receipt: Receipt, now_ms: int) -> Next:
     """With a key: what times cannot tell for certain is asked."""
     later_ms = receipt.first_ms - state.newest_ms
-    if receipt.doubtful or abs(later_ms) < DOUBT_MS:
-        return Next(Step.ASK)
-    if later_ms < 0:
-        if not receipt.queued and state.newest_ms > now_ms:
-            return Next(Step.ASK, warning="a time that lies ahead of this clock is stored")
-        return _stale(state, receipt, "a newer message has been taken")
     is_known = state.noted(receipt.fingerprint) is not None
     is_odd = state.gone if receipt.action is Action.WRITE else _stopped(state, receipt)
-    return Next(Step.ASK) if is_known or is_odd else _take(state, receipt)
+    if receipt.doubtful or (later_ms >= 0 and (is_known or is_odd or _is_unrestored(receipt))):
+        return Next(Step.ASK)
+    if abs(later_ms) < DOUBT_MS:
+        return Next(Step.ASK, is_urgent=True)
+    if later_ms >= 0:
+        return _take(state, receipt)
+    if not receipt.queued and state.newest_ms > now_ms:
+        return Next(Step.ASK, warning="a time that lies ahead of this clock is stored")
+    return _stale(state, receipt, "a newer message has been taken")
 
 
 def _older(state: State, receipt: Receipt, now_ms: int) -> Next:
@@ -199,9 +208,9 @@ def _newer(state: State, receipt: Receipt, now_ms: int) -> Next:
         receipt = replace(receipt, first_ms=noted_ms)  # it has waited since
     if _stopped(state, receipt) and receipt.first_ms - state.newest_ms <= REPEAT_MS:
         return _stale(state, receipt, "the timer was stopped after it had been discarded")
-    if not state.gone:
+    if not state.gone and not _is_unrestored(receipt):
         return _take(state, receipt)
-    if receipt.action in _RESTORES:
+    if receipt.action in RESTORES:
         # What waits for this, and has just overtaken it, is newer all the same.
         least_ms = max(state.newest_ms, receipt.first_ms - DISORDER_MS)
         waiting = [at - 1 for _, at in state.seen if least_ms < at < receipt.first_ms]
@@ -211,14 +220,18 @@ def _newer(state: State, receipt: Receipt, now_ms: int) -> Next:
         return _take(state, receipt)
     if now_ms - receipt.first_ms >= RESTORED_WITHIN_MS:
         return _stale(state, receipt, "it was deleted, and nothing has restored it")
-    why = "it was deleted: what restores it may be on its way"
-    return Next(Step.WAIT, _noted(state, receipt), why)
+    return Next(Step.WAIT, _noted(state, receipt), NOT_RESTORED)
 
 
 WRITES = frozenset({Action.WRITE, Action.RESTORE, Action.DELETE, Action.DISCARD})
-_GONE = frozenset({Action.DELETE, Action.DISCARD})
+DELETIONS = frozenset({Action.DELETE, Action.DISCARD})
 _RUNNING = frozenset({Action.RUN, Action.RESTORE_RUNNING})
-_RESTORES = frozenset({Action.RESTORE, Action.RESTORE_RUNNING})
+RESTORES = frozenset({Action.RESTORE, Action.RESTORE_RUNNING})
+
+
+def _is_unrestored(receipt: Receipt) -> bool:
+    """Tell whether a message says how a deleted record is, of which the deletion itself waits."""
+    return receipt.unrestored and receipt.action is Action.WRITE
 
 
 def _stopped(state: State, receipt: Receipt) -> bool:
@@ -252,7 +265,7 @@ def _taken(state: State | None, receipt: Receipt) -> State:
         newest_ms=receipt.first_ms,
         by=receipt.by,
         seen=seen,
-        gone=receipt.action in _GONE,
+        gone=receipt.action in DELETIONS,
         runs=receipt.action in _RUNNING or receipt.action is Action.DISCARD,
     )
 

@@ -11,6 +11,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+# So a person is called in entries and reports who has been deleted in Clockify.
+# https://clockify.me/help/troubleshooting/inactive-team-members
+DELETED_USER = "DeletedUser"
 TYPES = ("REGULAR", "BREAK", "HOLIDAY", "TIME_OFF")
 
 # Salesforce counts UTF-16 code units; a line break may count as two.
@@ -69,11 +72,28 @@ class TimeEntry:
     task_id: str | None
     task: str
     tags: tuple[Named, ...]
-    custom: tuple[CustomField, ...]
+    custom: tuple[CustomField, ...] | None  # None: not told
     has_interval: bool
     start: str  # as Clockify wrote it
     end: str | None  # None: the timer runs
     end_is_told: bool  # also where it is null
+
+    @property
+    def is_user_lost(self) -> bool:
+        """The person has been deleted in Clockify, which forgets the name then."""
+        return self.user in ("", DELETED_USER)
+
+    @property
+    def tag_names(self) -> str:
+        """The tags' names in a row, no longer than a text field of Salesforce's."""
+        return cut(", ".join([tag.name for tag in self.tags if tag.name]), TEXT_LIMIT)
+
+    def custom_values(self, name: str) -> tuple[str, ...]:
+        """The values of the custom field with this name or id, none where there is no such."""
+        for each in self.custom or ():
+            if name in (each.name, each.id):
+                return each.values
+        return ()
 
     def as_json(self) -> dict[str, Json]:
         """Return the shortest entry that reads the same, at most 96,000 bytes in UTF-8."""
@@ -89,19 +109,21 @@ class TimeEntry:
             "approvalStatus": "APPROVED" if self.approved else None,
             "userId": self.user_id,
             "user": _told({"name": self.user, "email": self.email}),
-            "groupsOfUser": None if self.groups is None else list(self.groups),
             "projectId": self.project_id,
             "project": _told(
                 {"name": self.project, "clientId": self.client_id, "clientName": self.client}
             ),
             "task": _told({"id": self.task_id, "name": self.task}),
             "tags": [_tag_json(tag) for tag in self.tags],
-            "customFieldValues": [_custom_json(each) for each in self.custom],
             "timeInterval": interval if self.has_interval else None,
         }
-        return {key: value for key, value in kept.items() if value not in (None, "", [], {})} | (
-            {"groupsOfUser": []} if self.groups == () else {}
-        )
+        kept = {key: value for key, value in kept.items() if value not in (None, "", [], {})}
+        # Of these, none is something else than not told.
+        if self.custom is not None:
+            kept["customFieldValues"] = [_custom_json(each) for each in self.custom]
+        if self.groups is not None:
+            kept["groupsOfUser"] = list(self.groups)
+        return kept
 
 
 def read_time_entry(entry: Mapping[str, Any], first: Collection[str] = ()) -> TimeEntry:
@@ -114,7 +136,8 @@ def read_time_entry(entry: Mapping[str, Any], first: Collection[str] = ()) -> Ti
     client, interval = _object(project, "client"), entry.get("timeInterval")
     has_interval = isinstance(interval, dict)
     times: dict[str, Json] = interval if isinstance(interval, dict) else {}
-    kind, billable, groups = entry.get("type"), entry.get("billable"), entry.get("groupsOfUser")
+    kind, billable = entry.get("type"), entry.get("billable")
+    groups, custom = entry.get("groupsOfUser"), entry.get("customFieldValues")
     return TimeEntry(
         id=_id(entry.get("id")),
         workspace_id=workspace_of(entry),
@@ -133,7 +156,7 @@ def read_time_entry(entry: Mapping[str, Any], first: Collection[str] = ()) -> Ti
         task_id=_id(task.get("id")) or _id(entry.get("taskId")),
         task=_name(task.get("name")),
         tags=_tags(entry),
-        custom=_custom_fields(entry.get("customFieldValues"), first),
+        custom=_custom_fields(custom, first) if isinstance(custom, list) else None,
         has_interval=has_interval,
         start=_moment(times.get("start")),
         end=None if times.get("end") is None else _moment(times["end"]),
@@ -148,11 +171,17 @@ def workspace_of(entry: Json) -> str | None:
 
 
 def clean(value: Json) -> str:
-    """A text that Salesforce and every reader can take: no half characters, no control codes."""
+    """A text that Salesforce and every reader can take: no half characters, no control codes.
+
+    In a composite call, `@{` in any text begins a reference to another part's answer, and there is
+    no escape for it: a blank goes between.
+    https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/resources_composite_composite_post.htm
+    """
     if not isinstance(value, str):
         return ""
     whole = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return whole.replace("\r\n", "\n").replace("\r", "\n").translate(_UNREADABLE).strip()
+    lines = whole.replace("\r\n", "\n").replace("\r", "\n")
+    return lines.translate(_UNREADABLE).replace("@{", "@ {").strip()
 
 
 def length(text: str) -> int:
@@ -233,7 +262,7 @@ def _groups(groups: list[Any]) -> tuple[str, ...]:
     return _within((name for name in names if name), lambda name: name, GROUPS_BYTES)
 
 
-def _custom_fields(fields: Json, first: Collection[str]) -> tuple[CustomField, ...]:
+def _custom_fields(fields: list[Any], first: Collection[str]) -> tuple[CustomField, ...]:
     """The custom fields, those that somebody waits for before the others."""
     read = [
         CustomField(
@@ -241,7 +270,7 @@ def _custom_fields(fields: Json, first: Collection[str]) -> tuple[CustomField, .
             _name(field.get("name")),
             _values(field.get("value")),
         )
-        for field in (fields if isinstance(fields, list) else [])
+        for field in fields
         if isinstance(field, dict)
     ]
     if first:

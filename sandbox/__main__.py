@@ -5,20 +5,28 @@ import socket
 import sys
 import time
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
-from sandbox import page
+from sandbox import acme
+from sandbox.cloud_run import CloudRun
+from sandbox.google_cloud import PROJECT
+from sandbox.page import Page, full_calendar
+from sandbox.page.picture import OTHER_FAULTS
 from sandbox.salesforce import FAULTS
-from sandbox.world import ROOT, Function, World, free_port
+from sandbox.world import World, free_port
 
-PAYLOADS = ROOT / "tests/payloads"
 SHOWN = ("Subject", "StartDateTime", "EndDateTime", "ShowAs", "OwnerId", "WhatId", "Description")
+# As deploy.sh sets the function up: in doubt it asks Clockify.
+SETTINGS = {"CLOCKIFY_API_KEY": f"projects/{PROJECT}/secrets/clockify-api-key"}
 
 
 def main() -> int:
     """Run until Ctrl-C or SIGTERM."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    full_calendar()
     with ExitStack() as cleanup:
         folder = cleanup.enter_context(TemporaryDirectory(prefix="clockify-salesforce-"))
         try:
@@ -27,11 +35,13 @@ def main() -> int:
             )
             world = World(Path(folder))
             cleanup.callback(world.close)
-            settle(world)
+            acme.settle(world)
             print("Starting the function under functions-framework")
-            function = Function(world, port=port_near(8080))
-            cleanup.callback(function.stop)
-            show(world, function)
+            run = CloudRun(world, port=port_near(8080), settings=SETTINGS)
+            cleanup.callback(run.close)
+            page = Page(world, run, port=port_near(8081))
+            cleanup.callback(page.close)
+            show(world, run, page)
             while True:
                 time.sleep(3600)
         except KeyboardInterrupt:
@@ -39,44 +49,17 @@ def main() -> int:
     return 0
 
 
-def settle(world: World) -> None:
-    """Fill the org and Clockify with those whom the sample messages name."""
-    org = world.salesforce
-    org.add(
-        "User",
-        Name="Ada Lindqvist",
-        Email="ada@acme.example",
-        Clockify_User_Id__c="5a0ab5acb07987125438b60f",
-    )
-    org.add(
-        "User",
-        Name="Bo Nakamura",
-        Email="bo@acme.example",
-        Clockify_User_Id__c="5a0ab5acb07987125438b610",
-    )
-    account = org.add(
-        "Account", Name="Northwind GmbH", Clockify_Client_Id__c="64c777ddd3fcab07cfbb210c"
-    )
-    org.add(
-        "Opportunity",
-        Name="Website relaunch",
-        AccountId=account,
-        Clockify_Project_Id__c="64c777ddd3fcab07cfbb211d",
-    )
-    org.add(
-        "Opportunity", record_id="006Kj00000A1b2cIAB", Name="Northwind renewal", AccountId=account
-    )
+def show(world: World, run: CloudRun, page: Page) -> None:
+    """Send a first message, print what became of it, and how to go on."""
+    event_type, body = acme.first_message(world, datetime.now(UTC))
 
+    async def send() -> None:
+        page.webhooks.send([(event_type, body)])
 
-def show(world: World, function: Function) -> None:
-    """Send the sample, print what became of it, and how to send more and pull plugs."""
-    sample = (PAYLOADS / "TIMER_STOPPED.json").read_bytes()
-    response = function.post("TIMER_STOPPED", sample)
-    print("\nPosted tests/payloads/TIMER_STOPPED.json, as Clockify would when a timer is stopped.")
-    print(f"The function answered {response.status_code} {response.text}")
-    event = world.salesforce.event("64c777ddd3fcab07cfbb210d")
-    if event is None:
-        raise SystemExit("Salesforce holds no Event: see the log\n" + function.raw_log)
+    world.internet.wait(send())
+    print(f"\nAda stops her timer; Clockify sends {event_type}.")
+    event = first_event(world, run)
+    print(f"The function answered {run.requests[0].status} {run.requests[0].answer}")
     names = {
         each: record.get("Name")
         for records in world.salesforce.records.values()
@@ -86,24 +69,34 @@ def show(world: World, function: Function) -> None:
     for name in SHOWN:
         value = names.get(str(event.get(name))) or event.get(name)
         print(f"  {name:14} " + str(value).replace("\n", f"\n  {'':14} "))
-    port = port_near(8081)
-    page.serve(world, port)
-    curl = f"curl {function.url} -H 'Clockify-Signature: {world.signing_secret}'"
+    curl = f"curl {run.url} -H 'Clockify-Signature: {world.signing_secret}'"
     print(
         f"""
-Send more, for example the edit that follows; any file of tests/payloads will do:
+See the calendar, and do what people do:  {page.url}
+
+Send more by hand; any file of tests/payloads will do:
   {curl} \\
     -H 'Clockify-Webhook-Event-Type: TIME_ENTRY_UPDATED' \\
     --data-binary @tests/payloads/TIME_ENTRY_UPDATED.json
+Pull a plug by hand:  curl -X POST {page.url}/faults/outage    (once more: it ends; "none" ends all)
+     {", ".join((*FAULTS, *OTHER_FAULTS))}
 
-See the calendar and the queue, and pull a plug:  http://127.0.0.1:{port}
-or:  curl -X POST http://127.0.0.1:{port}/faults/outage    (once more: it ends; "none" ends all)
-     {", ".join((*FAULTS, *page.OTHERS))}
-
-The function's log: {function.log_file}
+The function's logs: {world.folder}/function-*.log
 Ctrl-C ends all of it.""",
         flush=True,
     )
+
+
+def first_event(world: World, run: CloudRun) -> dict[str, Any]:
+    """The first message's Event, as soon as it is there."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        event = world.salesforce.event(acme.FIRST_ENTRY)
+        if event is not None and run.requests[0].status:
+            return event
+        time.sleep(0.02)
+    logs = "\n".join(each.function.raw_log for each in run.instances if each.function)
+    raise SystemExit("Salesforce holds no Event: see the log\n" + logs)
 
 
 def port_near(wanted: int) -> int:

@@ -1,9 +1,9 @@
 """Stand in for Clockify: what a workspace holds, what its API answers, what its webhooks send.
 
 Call an instance to answer an HTTP request; change time entries with the methods a person's clicks
-stand for (`start`, `stop`, `add`, `edit`, `delete`, `restore`), each of which returns the webhook
-message that Clockify would send. It knows no transport, keeps everything in memory and bears
-100,000 entries. https://docs.clockify.me/
+stand for (`start`, `stop`, `add`, `edit`, `split`, `delete`, `restore`), each of which returns the
+webhook messages that Clockify would send. It knows no transport, keeps everything in memory and
+bears 100,000 entries. https://docs.clockify.me/
 """
 
 import email.utils
@@ -28,6 +28,8 @@ Answer = tuple[int, Any, dict[str, str]]
 Message = tuple[str, Json]  # Clockify-Webhook-Event-Type and the body
 
 _NOT_FOUND = {"message": "not found", "code": 404}
+# Seen live for what is gone or of another workspace; a 404 was never seen.
+_GONE = {"message": "Time entry doesn't belong to Workspace", "code": 501}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ class Entry:
     tags: tuple[str, ...] = ()
     billable: bool = False
     type: str = "REGULAR"
+    custom: tuple[tuple[str, Any], ...] = ()  # custom fields: name and value
+    approved: bool = False
     touched: float = 0.0
 
 
@@ -94,6 +98,17 @@ class ClockifyApi:
     report_page: int = 1000  # the largest page of a report
     report_totals: bool = True
     report_is_sorted: bool = True
+    report_is_one_page: bool = False  # whatever page is asked for
+    report_has_gaps: bool = False  # a null among the rows
+    # Nobody says whether a report leaves out deactivated people, and how it takes a status alone.
+    report_has_inactive: bool = True
+    report_takes_status: str = "yes"  # yes, empty (no row then) or no (HTTP 400)
+    report_tells: frozenset[str] = frozenset({"type", "customFields"})
+    rows: dict[str, Json] = field(default_factory=dict)  # entry or * -> what its row says instead
+    gone_status: int = 400  # of an entry that is gone: 400 or 404
+    # A webhook's id -> what was answered to its messages, the newest first.
+    deliveries: dict[str, list[int]] = field(default_factory=dict)
+    canned: dict[tuple[str, str], Answer] = field(default_factory=dict)  # (method, path) -> answer
     clock: Callable[[], float] = time.time
     tells_time: bool = False  # in the header Date, which may be wrong to whoever asks
     faults: Faults = field(default_factory=Faults)
@@ -101,6 +116,7 @@ class ClockifyApi:
     users: dict[str, User] = field(default_factory=dict)
     clients: dict[str, str] = field(default_factory=dict)  # id -> name
     projects: dict[str, Project] = field(default_factory=dict)
+    groups: dict[str, list[str]] = field(default_factory=dict)  # name -> ids of users
     entries: dict[str, Entry] = field(default_factory=dict)
     deleted: dict[str, Entry] = field(default_factory=dict)
     hooks: list[Json] = field(default_factory=list)
@@ -117,8 +133,10 @@ class ClockifyApi:
         self._ids = 0
 
     def reset(self) -> None:
-        """Make it as new: an empty workspace, no faults."""
+        """Make it as new: an empty workspace, no faults; but no id comes twice."""
+        ids = self._ids
         self.__init__()  # type: ignore[misc]
+        self._ids = ids
 
     # What people do ----------------------------------------------------------------------------
 
@@ -158,11 +176,23 @@ class ClockifyApi:
         """Change an entry; `changes` are fields of Entry."""
         return "TIME_ENTRY_UPDATED", self._keep(replace(self.entries[entry], **changes))
 
+    def split(self, entry: str, at: datetime) -> list[Message]:
+        """Split a finished entry in two; the part before `at` keeps its id.
+
+        Which messages Clockify sends for the two parts it does not say; here one for each.
+        """
+        whole = self.entries[entry]
+        if whole.end is None or not whole.start < at < whole.end:
+            raise ValueError("an entry is split between its start and its end")
+        parts = replace(whole, end=at), replace(whole, id=self._new_id(), start=at)
+        return [("TIME_ENTRY_SPLIT", self._keep(part)) for part in parts]
+
     def delete(self, entry: str) -> Message:
-        """Delete an entry."""
+        """Delete an entry; of a running one: discard its timer, which `restore` undoes."""
         with self._lock:
-            gone = self.deleted[entry] = self.entries.pop(entry)
+            gone = self.entries.pop(entry)
             self._drop(gone)
+            gone = self.deleted[entry] = replace(gone, touched=self.clock())
         return "TIME_ENTRY_DELETED", self.webhook_body(gone)
 
     def restore(self, entry: str) -> Message:
@@ -207,7 +237,8 @@ class ClockifyApi:
             sent = {name.lower(): value for name, value in headers.items()}
             if sent.get("x-api-key") != self.api_key:
                 return 401, {"message": "Api key does not exist", "code": 4003}, {}
-            status, answer, told = self._fault() or self._route(method, path, body)
+            canned = self.canned.get((method, urlsplit(path).path.removeprefix("/api/v1")))
+            status, answer, told = self._fault() or canned or self._route(method, path, body)
             if self.tells_time:
                 told = told | {"Date": email.utils.formatdate(self.clock(), usegmt=True)}
         if self.faults.meanwhile:
@@ -248,9 +279,12 @@ class ClockifyApi:
         match method, parts[3:]:
             case "GET", ["time-entries", entry_id]:
                 entry = self.entries.get(entry_id) if own else None
-                return (200, self._hydrated(entry), {}) if entry else (404, _NOT_FOUND, {})
+                gone = _GONE if self.gone_status == 400 else _NOT_FOUND
+                return (200, self._hydrated(entry), {}) if entry else (self.gone_status, gone, {})
             case "GET", ["users"]:
                 return _page([_user(user) for user in self.users.values()] if own else [], query)
+            case "GET", ["user-groups"]:
+                return _page(self._groups() if own else [], query)
             case "GET", ["clients"]:
                 return _page(self._clients() if own else [], query)
             case "GET", ["projects"]:
@@ -265,6 +299,8 @@ class ClockifyApi:
                 return 200, {"webhooks": found, "workspaceWebhookCount": len(found)}, {}
             case "POST", ["webhooks"]:
                 return self._create_webhook(json.loads(body))
+            case "POST", ["webhooks", hook_id, "logs"]:
+                return 200, self._deliveries(hook_id), {}
             case "DELETE", ["webhooks", hook_id]:
                 self.hooks = [hook for hook in self.hooks if hook["id"] != hook_id]
                 return 200, {}, {}
@@ -303,19 +339,35 @@ class ClockifyApi:
             return 400, {"message": "Date range is too long for your plan", "code": 501}, {}
         if not 1 <= size <= self.report_page:
             return 400, {"message": f"pageSize: 1 to {self.report_page}", "code": 501}, {}
-        wanted = set(body.get("users", {}).get("ids", [])) or self.users.keys()
+        people, approval = body.get("users") or {}, body.get("approvalState", "ALL")
+        if people and not people.get("ids") and self.report_takes_status == "no":
+            return 400, {"message": "users.ids must not be null", "code": 501}, {}
+        wanted = set(people.get("ids") or self.users)
+        if people and not people.get("ids") and self.report_takes_status == "empty":
+            wanted = set()
+        if not self.report_has_inactive and people.get("status") != "ALL":
+            wanted = {each for each in wanted if self.users[each].status == "ACTIVE"}
         now = self.clock()
         found = [
             entry
             for entry in (self._between(since, until) if own else [])
-            if entry.user in wanted and now - entry.touched >= self.report_lag_s
+            if entry.user in wanted
+            and now - entry.touched >= self.report_lag_s
+            and approval in ("ALL", "APPROVED" if entry.approved else "UNAPPROVED")
         ]
         if body.get("sortOrder", "DESCENDING") == "DESCENDING":
             found.reverse()
         if not self.report_is_sorted:
             found.sort(key=lambda entry: hashlib.sha256(entry.id.encode()).digest())
         zone = ZoneInfo(body.get("timeZone") or self.time_zone)
-        rows = [self._row(entry, zone) for entry in found[(page - 1) * size : page * size]]
+        page = 1 if self.report_is_one_page else page
+        shown = found[(page - 1) * size : page * size]
+        rows: list[Json | None] = [
+            self._row(entry, zone) | self.rows.get("*", {}) | self.rows.get(entry.id, {})
+            for entry in shown
+        ]
+        if self.report_has_gaps and rows:
+            rows.insert(1, None)
         total = {"_id": "", "totalTime": 0, "entriesCount": len(found), "totalAmount": None}
         totals: list[Json | None] = [total if found and self.report_totals else None]
         return 200, {"totals": totals, "timeentries": rows}, {}
@@ -324,7 +376,8 @@ class ClockifyApi:
         user = self.users[entry.user]
         project = self.projects[entry.project] if entry.project else None
         seconds = round((entry.end - entry.start).total_seconds()) if entry.end else None
-        return {
+        told = {"type": entry.type, "customFields": _custom(entry)}
+        return {name: told[name] for name in told if name in self.report_tells} | {
             "_id": entry.id,
             "description": entry.description,
             "userId": user.id,
@@ -344,9 +397,7 @@ class ClockifyApi:
             "taskId": _task_id(entry.task) if entry.task else None,
             "taskName": entry.task,
             "tags": [{"_id": _task_id(tag), "name": tag} for tag in entry.tags],
-            "type": entry.type,
             "isLocked": False,
-            "customFields": None,
             "approvalRequestId": None,
             "invoicingInfo": None,
         }
@@ -367,8 +418,9 @@ class ClockifyApi:
             "isLocked": False,
             "hourlyRate": None,
             "costRate": None,
-            "customFieldValues": [],
+            "customFieldValues": _custom(entry),
             "type": entry.type,
+            "approvalStatus": "APPROVED" if entry.approved else None,
             "kioskId": None,
             "project": self._project(entry.project) if entry.project else None,
             "task": (
@@ -397,12 +449,41 @@ class ClockifyApi:
             "workspaceId": self.workspaces[0],
             "billable": True,
             "archived": False,
+            "color": "#0B83D9",
+            "public": True,
+            "template": False,
         }
+
+    def _groups(self) -> list[Json]:
+        return [
+            {
+                "id": _task_id(name),
+                "name": name,
+                "workspaceId": self.workspaces[0],
+                "userIds": users,
+                "teamManagers": [],
+            }
+            for name, users in self.groups.items()
+        ]
 
     def _clients(self) -> list[Json]:
         return [
             {"id": client, "name": name, "workspaceId": self.workspaces[0], "archived": False}
             for client, name in self.clients.items()
+        ]
+
+    def _deliveries(self, hook_id: str) -> list[Json]:
+        """https://docs.clockify.me/#tag/Webhooks/operation/getLogsForWebhook"""
+        return [
+            {
+                "id": f"{number:024x}",
+                "webhookId": hook_id,
+                "statusCode": status,
+                "respondedAt": _z(datetime.fromtimestamp(self.clock() - 60 * number, UTC)),
+                "requestBody": '{"description": "somebody\'s"}',
+                "responseBody": '{"result": "created"}',
+            }
+            for number, status in enumerate(self.deliveries.get(hook_id, []))
         ]
 
     def _create_webhook(self, wanted: Json) -> Answer:
@@ -456,6 +537,19 @@ def _user(user: User) -> Json:
         "status": user.status,
         "memberships": [],
     }
+
+
+def _custom(entry: Entry) -> list[Json]:
+    return [
+        {
+            "customFieldId": _task_id(name),
+            "timeEntryId": entry.id,
+            "name": name,
+            "type": "TXT",
+            "value": value,
+        }
+        for name, value in entry.custom
+    ]
 
 
 def _too_many(headers: dict[str, str]) -> Answer:

@@ -1,13 +1,16 @@
 """One CONNECT proxy and one TLS server that play the internet on loopback.
 
-Every host that the function calls ends here: Google's gRPC hosts go to a gRPC server, all others to
-an HTTP server, under one throw-away certificate authority.
+Every host that the function calls ends here: gRPC goes to a gRPC server, all else to an HTTP
+server, under one throw-away certificate authority. Google serves both under the same names; what a
+client wants, it says when it opens TLS.
 """
 
 import asyncio
 import contextlib
 import json
+import socket
 import ssl
+import struct
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -17,13 +20,14 @@ from typing import TypeVar
 import trustme
 from aiohttp import web
 
-GRPC_HOSTS = ("secretmanager.googleapis.com", "cloudtasks.googleapis.com")
+# gRPC's name in a ClientHello's list of protocols: https://www.rfc-editor.org/rfc/rfc7301#section-3.1
+GRPC = b"\x02h2"
 HOSTS = (
-    *GRPC_HOSTS,
+    "*.googleapis.com",
+    "*.europe-west1.run.app",
     "*.salesforce.com",
     "*.my.salesforce.com",
     "*.sandbox.my.salesforce.com",
-    "oauth2.googleapis.com",
     "*.clockify.me",
     "*.api.clockify.me",
 )
@@ -50,6 +54,14 @@ class Answer:
     lost: bool = False
 
 
+@dataclass(eq=False)
+class _Tunnel:
+    """One CONNECT, and how its far side has given it up."""
+
+    client: asyncio.StreamWriter
+    given_up: str = ""  # reset or swallowed
+
+
 T = TypeVar("T")
 Site = Callable[[Request], Awaitable[Answer]]
 
@@ -66,6 +78,7 @@ class Internet:
         self.sites: dict[str, Site] = {}  # the end of a host's name -> who answers
         self.refuses: Callable[[str], bool] = lambda host: False
         self.handshakes: dict[str, int] = {}  # host -> connections through the proxy
+        self._tunnels: dict[str, set[_Tunnel]] = {}  # host -> those that are open
         self.grpc_port = 0
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
@@ -79,6 +92,16 @@ class Internet:
             return await work
 
         return asyncio.run_coroutine_threadsafe(run(), self.loop).result(timeout)
+
+    def give_up(self, host: str, how: str) -> None:
+        """Have the far side forget the connections to `host` that are open; new ones work.
+
+        `how`: `reset`, at the next byte that is sent on one; `swallowed`, and nothing is ever
+        answered, as where a firewall or a load balancer has dropped what was idle.
+        https://docs.cloud.google.com/load-balancing/docs/tcp#idle-timeout
+        """
+        for tunnel in self._tunnels.get(host, ()):
+            tunnel.given_up = how
 
     def close(self) -> None:
         """Stop listening."""
@@ -144,17 +167,35 @@ class Internet:
                 writer.close()
                 return
             self.handshakes[host] = self.handshakes.get(host, 0) + 1
-            port = self.grpc_port if host in GRPC_HOSTS else self._https_port
-            there, back = await asyncio.open_connection("127.0.0.1", port)
             writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            await asyncio.gather(_pipe(reader, back), _pipe(there, writer))
-        except (OSError, asyncio.IncompleteReadError):
+            hello = await reader.read(65536)
+            port = self.grpc_port if GRPC in hello else self._https_port
+            there, back = await asyncio.open_connection("127.0.0.1", port)
+            back.write(hello)
+            tunnel = _Tunnel(writer)
+            tunnels = self._tunnels.setdefault(host, set())
+            tunnels.add(tunnel)
+            try:
+                await asyncio.gather(_pipe(reader, back, tunnel), _pipe(there, writer, tunnel))
+            finally:
+                tunnels.discard(tunnel)
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             writer.close()
 
 
-async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _pipe(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, tunnel: _Tunnel
+) -> None:
     with contextlib.suppress(OSError):
         while chunk := await reader.read(65536):
+            if tunnel.given_up == "swallowed":
+                continue
+            if tunnel.given_up == "reset":
+                # Not to linger: the other side hears RST, not FIN.
+                client: socket.socket = tunnel.client.get_extra_info("socket")
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                tunnel.client.transport.abort()
+                break
             writer.write(chunk)
             await writer.drain()
     with contextlib.suppress(OSError, RuntimeError):

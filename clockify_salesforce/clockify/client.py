@@ -6,54 +6,48 @@ https://docs.clockify.me/
 """
 
 import email.utils
+import json
+import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
 import requests
 
+from clockify_salesforce.clockify.api_key import REGIONS as REGIONS
+from clockify_salesforce.clockify.api_key import api_url, read_region, reports_url
+from clockify_salesforce.clockify.api_key import region_and_key as region_and_key
 from clockify_salesforce.errors import IntegrationError
 
-REGIONS = ("", "euc1", "use2", "euw2", "apse2")
 TIMEOUT = (3.0, 10.0)  # seconds to connect, seconds to wait for the answer
 PAGE_SIZE = 200
+MOST_PAGES = 1000
+LARGEST_ANSWER = 32 * 1024 * 1024  # bytes; a report's page of 1,000 rows has one or two million
 CLOCK_TOLERANCE_S = 3.0  # Clockify tells whole seconds
+SEEN_S = 60.0  # so long a key that could read a workspace still can
+
+# Clockify's code for what it does not accept; the sentence tells what.
+_NOT_ACCEPTED = 501
+_GONE = re.compile(r"\bbelongs? to (the |this )?workspace\b", re.IGNORECASE)
 
 Json = dict[str, Any]
 
 
 class ClockifyError(IntegrationError):
-    """Clockify did not do what it was asked; `status` is its HTTP status, None without one."""
+    """Clockify did not do what it was asked.
 
-    def __init__(self, message: str, *, status: int | None = None) -> None:
+    `status`: the HTTP status of its answer, None without one; `code`: the number in its own error.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None, code: int | None = None) -> None:
         super().__init__(message)
         self.status = status
+        self.code = code
 
 
-def api_url(region: str = "") -> str:
-    """Return the base URL of the REST API: '' for the global region, else e.g. 'euc1'."""
-    if region not in REGIONS:
-        known = ", ".join(name for name in REGIONS if name)
-        # What was given is not quoted: where region and key are swapped, it is the key.
-        raise ClockifyError(
-            "What stands in front of the Clockify API key is no region of Clockify's: the region,"
-            f" one of {known}, comes first, then a space and the key; a global key stands alone."
-        )
-    return f"https://{region or 'api'}.clockify.me/api/v1"
-
-
-def reports_url(region: str = "") -> str:
-    """Return the base URL of the Reports API of a region, '' for the global one."""
-    if not region:
-        return "https://reports.api.clockify.me/v1"
-    return api_url(region).removesuffix("/api/v1") + "/report/v1"
-
-
-def region_and_key(text: str) -> tuple[str, str]:
-    """Split what a secret, file or prompt holds: a key, or its region, a space and the key."""
-    *region, key = text.split() or [""]
-    return " ".join(region), key
+class _Gone(ClockifyError):
+    """Clockify itself says that it has no such thing."""
 
 
 class Clockify:
@@ -61,6 +55,8 @@ class Clockify:
 
     `patience` is how many seconds in all a call may wait for 429 and 5xx to pass: 0, for the
     function, gives up at once. `on_wait` is told each wait in seconds before it begins.
+    `readable`: a workspace's id -> when the key could read it, of time.monotonic(); clients of one
+    key may share it.
     """
 
     def __init__(
@@ -71,34 +67,77 @@ class Clockify:
         patience: float = 0.0,
         on_wait: Callable[[float], None] | None = None,
         timeout: tuple[float, float] = TIMEOUT,
+        readable: dict[str, float] | None = None,
     ) -> None:
         if not api_key or not api_key.isascii() or not api_key.isprintable() or " " in api_key:
             raise ClockifyError(
                 "The Clockify API key is empty or has a space or line break in it: copy it again"
                 " from Clockify, Preferences, Advanced, Manage API keys."
             )
-        self._base = api_url(region)
-        self._reports = reports_url(region)
+        region = read_region(region)
+        self._base, self._reports = api_url(region), reports_url(region)
         self._patience = patience
         self._on_wait = on_wait
         self._timeout = timeout
         self._session = requests.Session()
         self._session.headers["X-Api-Key"] = api_key
+        self._readable = {} if readable is None else readable
         self.clock_ahead_s = 0.0  # of this machine's clock, as of the last answer
 
-    def time_entry(self, workspace: str, entry: str) -> Json | None:
+    def time_entry(
+        self, workspace: str, entry: str, *, timeout: tuple[float, float] | None = None
+    ) -> Json | None:
         """Return one time entry with its project, task and tags, None when it is gone.
 
+        Gone is what Clockify itself says it has not, with a key that reads the workspace at that
+        moment: a gateway's page, a key of another region or without the right raises ClockifyError.
         https://docs.clockify.me/#tag/Time-entry/operation/getTimeEntry
         """
         path = f"/workspaces/{quote(workspace, '')}/time-entries/{quote(entry, '')}"
         try:
-            return _object(self.get(path, hydrated="true"), path)
-        except ClockifyError as error:
-            # Some of Clockify's calls answer so for what is gone: "… doesn't belong to Workspace".
-            if error.status == 404 or (error.status == 400 and "belong" in str(error)):
-                return None
-            raise
+            found = _object(self.get(path, timeout=timeout, hydrated="true"), path)
+        except _Gone:
+            self._check_readable(workspace, timeout)
+            return None
+        if found.get("id") != entry:
+            raise ClockifyError(f"Clockify answered {path} with another time entry: try again.")
+        return found
+
+    def workspaces(self, *, timeout: tuple[float, float] | None = None) -> list[str]:
+        """Return the ids of the workspaces that the key reads now.
+
+        https://docs.clockify.me/#tag/Workspace/operation/getWorkspacesOfUser
+        """
+        found = self.get("/workspaces", timeout=timeout)
+        if not isinstance(found, list):
+            raise ClockifyError("Clockify's answer to /workspaces is not a list.")
+        ids = [str(each["id"]) for each in found if isinstance(each, dict) and each.get("id")]
+        self._readable.update(dict.fromkeys(ids, time.monotonic()))
+        return ids
+
+    def user_groups(self, workspace: str) -> dict[str, list[str]]:
+        """Return the groups of each user who is in any: user id -> names and ids of groups.
+
+        https://docs.clockify.me/#tag/Group/operation/getUserGroups
+        """
+        groups: dict[str, list[str]] = {}
+        for group in self.get_pages(f"/workspaces/{quote(workspace, '')}/user-groups"):
+            users = group.get("userIds")
+            for user in users if isinstance(users, list) else []:
+                groups.setdefault(str(user), []).extend(
+                    str(group[key]) for key in ("name", "id") if group.get(key)
+                )
+        return groups
+
+    def _check_readable(self, workspace: str, timeout: tuple[float, float] | None) -> None:
+        """Raise ClockifyError unless the key has read the workspace within the last minute."""
+        if time.monotonic() - self._readable.get(workspace, float("-inf")) > SEEN_S:
+            self._readable.pop(workspace, None)
+            if workspace not in self.workspaces(timeout=timeout):
+                raise ClockifyError(
+                    f"The Clockify API key does not see the workspace {workspace}: it takes a key"
+                    " of this workspace's region or subdomain, of one of its owners or admins."
+                )
 
     def webhooks(self, workspace: str) -> list[Json]:
         """Return the workspace's webhooks, each with `url`, `webhookEvent` and `authToken`.
@@ -111,6 +150,20 @@ class Clockify:
         if not isinstance(hooks, list):
             raise ClockifyError(f"Clockify's answer to {path} is not a list of webhooks.")
         return [_object(hook, path) for hook in hooks]
+
+    def deliveries(self, workspace: str, webhook: str) -> list[Json]:
+        """Return what a webhook sent in the last days, the newest first, at most 50.
+
+        Each has the `statusCode` that was answered, and `respondedAt`; its bodies concern nobody.
+        https://docs.clockify.me/#tag/Webhooks/operation/getLogsForWebhook
+        """
+        path = f"/workspaces/{quote(workspace, '')}/webhooks/{quote(webhook, '')}/logs"
+        wanted = {"status": "ALL", "sortByNewest": True}
+        params: dict[str, str | int] = {"page": 0, "size": 50}
+        answer = self._call("POST", self._base + path, params=params, body=wanted).answer
+        if not isinstance(answer, list):
+            raise ClockifyError(f"Clockify's answer to {path} is not a list.")
+        return [_object(each, path) for each in answer]
 
     def create_webhook(self, workspace: str, *, name: str, url: str, event: str) -> Json:
         """Create a webhook for one event and return it; `name` has 2 to 30 characters.
@@ -125,7 +178,7 @@ class Clockify:
             "triggerSourceType": "WORKSPACE_ID",
             "triggerSource": [],
         }
-        return _object(self._call("POST", self._base + path, json=body).json(), path)
+        return _object(self._call("POST", self._base + path, body=body).answer, path)
 
     def delete_webhook(self, workspace: str, webhook: str) -> None:
         """Delete a webhook; one that is gone already is no error.
@@ -139,30 +192,35 @@ class Clockify:
             if error.status != 404:
                 raise
 
-    def get(self, path: str, **params: str | int) -> Any:
+    def get(
+        self, path: str, *, timeout: tuple[float, float] | None = None, **params: str | int
+    ) -> Any:
         """Return the JSON answer to GET `path`, a path below the region's /api/v1."""
-        return self._call("GET", self._base + path, params=params).json()
+        return self._call("GET", self._base + path, params=params, timeout=timeout).answer
 
     def get_pages(self, path: str, **params: str | int) -> Iterator[Json]:
         """Yield the objects of a paged list, page after page, to its Last-Page header."""
-        page = 0
-        while True:
-            page += 1
+        before: list[Any] = []
+        for page in range(1, MOST_PAGES + 1):
             query = {"page-size": PAGE_SIZE, **params, "page": page}
-            response = self._call("GET", self._base + path, params=query)
-            items = response.json()
+            reply = self._call("GET", self._base + path, params=query)
+            items = reply.answer
             if not isinstance(items, list):
                 raise ClockifyError(f"Clockify's answer to {path} is not a list.")
-            yield from (_object(item, path) for item in items)
-            last = response.headers.get("Last-Page")
+            if items and items == before:
+                raise ClockifyError(f"Clockify answers {path} with the same page again.")
+            yield from (item for item in items if isinstance(item, dict))
+            last = reply.headers.get("Last-Page")
             if last == "true" or not items:
                 return
             if last is None and len(items) < int(query["page-size"]):
                 return
+            before = items
+        raise ClockifyError(f"Clockify's answer to {path} has no end.")
 
     def report(self, path: str, body: Json) -> Json:
         """Return the JSON answer to POST `path` on the Reports API."""
-        return _object(self._call("POST", self._reports + path, json=body).json(), path)
+        return _object(self._call("POST", self._reports + path, body=body).answer, path)
 
     def _call(
         self,
@@ -170,39 +228,30 @@ class Clockify:
         url: str,
         *,
         params: dict[str, str | int] | None = None,
-        json: Json | None = None,
-    ) -> requests.Response:
+        body: Json | None = None,
+        timeout: tuple[float, float] | None = None,
+    ) -> "_Reply":
         """Send one request, wait within `patience` where Clockify asks for it, and check it."""
-        waited = 0.0
-        attempt = 0
+        waited, attempt = 0.0, 0
         while True:
             attempt += 1
-            failure: ClockifyError
             wait = min(2.0**attempt, 60.0)
             again = method != "POST" or "/reports/" in url  # a POST may have been carried out
             try:
-                response = self._session.request(
-                    method,
-                    url,
-                    params=params,
-                    json=json,
-                    timeout=self._timeout,
-                    allow_redirects=False,
-                )
+                reply = self._send(method, url, params, body, timeout or self._timeout)
             except requests.RequestException as error:
                 failure = ClockifyError(
-                    f"Clockify could not be reached at {url.split('?')[0]}"
-                    f" ({type(error).__name__}): check the network and status.clockify.me."
+                    f"Clockify could not be reached at {url} ({type(error).__name__}): check the"
+                    " network and status.clockify.me."
                 )
             else:
-                self.clock_ahead_s = _clock_ahead(response)
-                if 200 <= response.status_code < 300 and (method == "DELETE" or _is_json(response)):
-                    return response
-                failure = _refusal(response, url)
-                if response.status_code == 429:
+                if 200 <= reply.status < 300 and (method == "DELETE" or reply.is_json):
+                    return reply
+                failure = _refusal(reply, url)
+                if reply.status == 429:
                     again = True  # refused before it was looked at
-                    wait = _retry_after(response, default=wait)
-                elif response.status_code < 500:
+                    wait = _retry_after(reply.headers.get("Retry-After", ""), default=wait)
+                elif reply.status < 500:
                     again = False
             if not again or waited + wait > self._patience:
                 raise failure
@@ -211,79 +260,130 @@ class Clockify:
             time.sleep(wait)
             waited += wait
 
+    def _send(
+        self,
+        method: str,
+        url: str,
+        params: dict[str, str | int] | None,
+        body: Json | None,
+        timeout: tuple[float, float],
+    ) -> "_Reply":
+        """Send one request and read its whole answer in time.
 
-def _is_json(response: requests.Response) -> bool:
-    """Tell whether the answer's body is JSON."""
-    try:
-        response.json()
-    except ValueError:
-        return False
-    return True
+        Raises RequestException, and ClockifyError for an answer without end.
+
+        A redirect is not followed: it would carry the API key to wherever it points.
+        """
+        until = time.monotonic() + sum(timeout)
+        with self._session.request(
+            method,
+            url,
+            params=params,
+            json=body,
+            timeout=timeout,
+            allow_redirects=False,
+            stream=True,
+        ) as response:
+            self.clock_ahead_s = _clock_ahead(response.headers.get("Date", ""))
+            read = bytearray()
+            for chunk in response.iter_content(64 * 1024):
+                read += chunk
+                if len(read) > LARGEST_ANSWER:
+                    raise ClockifyError(f"Clockify's answer at {url} is too large to be one.")
+                if time.monotonic() > until:
+                    raise requests.Timeout("the answer takes too long")
+            return _Reply(response.status_code, response.headers, bytes(read))
 
 
-def _clock_ahead(response: requests.Response) -> float:
+class _Reply:
+    """An answer of Clockify's, read to its end."""
+
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        self.is_json = True
+        try:
+            self.answer: Any = json.loads(body)
+        except (ValueError, RecursionError):
+            self.answer, self.is_json = None, False
+
+    @property
+    def code(self) -> int | None:
+        """The number in Clockify's own error, None where it is none of Clockify's.
+
+        https://docs.clockify.me/#section/Errors
+        """
+        error = self.answer if isinstance(self.answer, dict) else {}
+        code = error.get("code")
+        is_own = isinstance(error.get("message"), str) and type(code) is int
+        return code if is_own else None
+
+    @property
+    def is_gone(self) -> bool:
+        """Clockify says that it has not what was asked for: most calls by 400, some by 404."""
+        if self.status == 400 and self.code == _NOT_ACCEPTED:
+            return bool(_GONE.search(self.answer["message"]))
+        return self.status == 404 and self.code is not None
+
+
+def _clock_ahead(date: str) -> float:
     """Seconds by which this machine's clock is ahead of Clockify's; 0.0 for less than a few.
 
     https://www.rfc-editor.org/rfc/rfc9110#name-date
     """
     try:
-        theirs = email.utils.parsedate_to_datetime(response.headers.get("Date", "")).timestamp()
-    except (TypeError, ValueError):
+        theirs = email.utils.parsedate_to_datetime(date).timestamp()
+    except (TypeError, ValueError, OverflowError):
         return 0.0
     ahead = time.time() - theirs
     return ahead if abs(ahead) > CLOCK_TOLERANCE_S else 0.0
 
 
-def _retry_after(response: requests.Response, *, default: float) -> float:
-    """Return the seconds that a 429 asks to wait: its Retry-After, a number or a date."""
-    header = response.headers.get("Retry-After", "")
-    try:
+def _retry_after(header: str, *, default: float) -> float:
+    """Return the seconds that a 429 asks to wait: its Retry-After, a number or a date.
+
+    https://www.rfc-editor.org/rfc/rfc9110#name-retry-after
+    """
+    if re.fullmatch(r"\s*[0-9]{1,9}(\.[0-9]{1,9})?\s*", header):
         return max(float(header), 0.1)
-    except ValueError:
-        pass
     try:
         return max(email.utils.parsedate_to_datetime(header).timestamp() - time.time(), 0.1)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return default
 
 
-def _refusal(response: requests.Response, url: str) -> ClockifyError:
+def _refusal(reply: _Reply, url: str) -> ClockifyError:
     """Return the error for an answer that is not a success, with what to do about it.
 
-    https://docs.clockify.me/#section/Errors
+    Clockify's own words are not quoted: they name people, and repeat what they were sent.
     """
-    status = response.status_code
-    where = url.split("?")[0]
+    status = reply.status
+    told = f"HTTP {status}" if reply.code is None else f"HTTP {status}, code {reply.code}"
     if status == 401:
         message = (
-            f"Clockify refused the API key at {where}: make a new one in Clockify, Preferences,"
-            " Advanced, Manage API keys. A workspace on a subdomain or in another region needs"
-            " a key of its own."
+            f"Clockify refused the API key at {url} ({told}): make a new one in Clockify,"
+            " Preferences, Advanced, Manage API keys. A workspace on a subdomain or in another"
+            " region needs a key of its own."
         )
     elif status == 403:
         message = (
-            f"Clockify forbids this key's owner {where}: it takes an owner or admin of the"
+            f"Clockify forbids this key's owner {url} ({told}): it takes an owner or admin of the"
             " workspace, and a plan that has the feature."
         )
     elif status == 404:
-        message = f"Clockify has nothing at {where}: check the workspace's id and the region."
+        message = (
+            f"Clockify has nothing at {url} ({told}): check the workspace's id and the region."
+        )
     elif status == 429:
         message = "Clockify's limit of requests is used up: wait (Free: 30 an hour) and try again."
-    elif status >= 500 or status < 400:
-        message = f"Clockify answered {where} with HTTP {status}: try again later."
+    elif 300 <= status < 400:
+        message = f"Clockify has moved {url} ({told}): check the region or subdomain."
+    elif status >= 500 or status < 300:
+        message = f"Clockify answered {url} with {told}: try again later."
     else:
-        message = f"Clockify refused {where} with HTTP {status}: {_reason(response)}"
-    return ClockifyError(message, status=status)
-
-
-def _reason(response: requests.Response) -> str:
-    """Return Clockify's own words for a refusal, shortened, or say that there are none."""
-    try:
-        answer = response.json()
-    except ValueError:
-        return "no reason given."
-    message = answer.get("message") if isinstance(answer, dict) else None
-    return str(message)[:200] if message else "no reason given."
+        message = f"Clockify refused {url} with {told}: check the workspace's id and the region."
+    kind = _Gone if reply.is_gone else ClockifyError
+    return kind(message, status=status, code=reply.code)
 
 
 def _object(answer: Any, path: str) -> Json:

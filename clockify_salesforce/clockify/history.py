@@ -7,15 +7,16 @@ people do meanwhile, so there is none: the next report begins where the first pa
 https://docs.clockify.me/#tag/Time-Entry-Report/operation/generateDetailedReport
 """
 
-import functools
+import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
 from clockify_salesforce.clockify.client import Clockify, ClockifyError
+from clockify_salesforce.mapping_rules import Rules
 
 # Clockify's Free plan gives 31 days a report.
 LONGEST, SECOND = timedelta(days=31), timedelta(seconds=1)
@@ -23,6 +24,10 @@ LONGEST, SECOND = timedelta(days=31), timedelta(seconds=1)
 # https://clockify.me/help/troubleshooting/detailed-report-with-a-lot-of-data
 PAGE_SIZES = (1000, 200)
 READINGS = 4  # of a report that changes while it is read
+MOST_PAGES = 1000
+
+# A date and time without a zone.
+_NAIVE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?")
 
 Json = dict[str, Any]
 
@@ -38,8 +43,36 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class Asks:
+    """What is asked of a period's entries beside what a report's rows tell.
+
+    `users`: Clockify's ids of those whose entries are wanted; none: everybody's. `approved`: only
+    what is approved. `groups`: the groups of each person. `told`: what an entry has to tell, of
+    `type` and `customFieldValues`; where its row does not, it is asked for by itself.
+    """
+
+    users: Sequence[str] = ()
+    approved: bool = False
+    groups: bool = False
+    told: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, rules: Rules, users: Sequence[str] = ()) -> "Asks":
+        """What has to be known of an entry, so that the rules say of it what a message would.
+
+        ShowAs reads the type as well; without it a new Event is Busy, which is worth no call.
+        """
+        filters = {condition.name for condition in (*rules.only, *rules.never)}
+        told = ["type"] if "type" in filters else []
+        told += ["customFieldValues"] if rules.custom_fields else []
+        return cls(users, "approved" in filters, "group" in filters, told)
+
+
+@dataclass(frozen=True, slots=True)
 class _Page:
-    rows: list[Json]
+    rows: list[Json]  # those that can be read
+    count: int  # of rows, read or not
+    is_full: bool  # as many rows as were asked for
     total: int | None  # rows of the whole report
 
     @property
@@ -53,13 +86,20 @@ class _Page:
 class History:
     """A workspace's time entries."""
 
-    def __init__(self, clockify: Clockify, workspace: str, users: Sequence[str] = ()) -> None:
-        """`users`: Clockify's ids of those whose entries are wanted; none: everybody's."""
+    def __init__(
+        self, clockify: Clockify, workspace: str, users: Sequence[str] = (), *, asks: Asks = Asks()
+    ) -> None:
+        """`users`: as in `asks`, where nothing else is asked."""
         self._clockify = clockify
         self._workspace = workspace
-        self._users = list(users)
+        self._users = list(users or asks.users)
+        self._asks = asks
         self._people: dict[str, Json] = {}  # user id -> name and e-mail address
+        self._groups: dict[str, list[str]] | None = None  # user id -> names and ids
+        self._others: list[str] | None = None  # workspaces that the key sees
         self._sizes = list(PAGE_SIZES)
+        # Whether a report that asks for people of any status answers all: None, not known yet.
+        self._takes_status: bool | None = None
 
     def windows(self, since: datetime, until: datetime) -> Iterator[Window]:
         """Yield the period's entries in order, a page's worth at a time. Raises ClockifyError."""
@@ -83,23 +123,35 @@ class History:
             inside = [row for row in rows if since <= (start_of(row) or since) < end]
             entries = [entry_of(row, self._workspace) for row in inside]
             self._people |= {str(entry["userId"]): entry["user"] for entry in entries}
-            yield Window(since, end, entries, read_ms)
+            yield Window(since, end, [self._complete(entry) for entry in entries], read_ms)
             if last is None:
                 longest = min(LONGEST, (end - since) * 2)
             since = end
 
     def _is_whole(self, page: _Page, since: datetime, until: datetime) -> bool:
         if page.total is not None or not page.rows:
-            return len(page.rows) >= (page.total or 0)
-        return not self._page(since, until, 2).rows
+            return page.count >= (page.total or 0)
+        second = self._page(since, until, 2).rows
+        if _ids(second) == _ids(page.rows):
+            return not page.is_full  # the number of the page is not looked at: there is one page
+        return not second
 
     def _pages(self, since: datetime, until: datetime) -> list[Json]:
         """All pages of a report that cannot be shorter, read until two readings agree."""
         before: set[str] = set()
+        first: set[str] = set()  # of the first page
         for _ in range(READINGS):
             rows: dict[str, Json] = {}
-            number = 0
-            while page := self._page(since, until, number := number + 1).rows:
+            for number in range(1, MOST_PAGES):
+                page = self._page(since, until, number).rows
+                if number > 1 and page and _ids(page) == first:
+                    raise ClockifyError(
+                        f"Clockify's report of {since:%Y-%m-%dT%H:%M:%SZ} has more rows than it"
+                        " gives: each of its pages is the same."
+                    )
+                if _ids(page) <= rows.keys():
+                    break
+                first = first if rows else _ids(page)
                 rows |= {_row_id(row): row for row in page}
             if rows.keys() == before:
                 return list(rows.values())
@@ -110,8 +162,56 @@ class History:
         )
 
     def _page(self, since: datetime, until: datetime, number: int) -> _Page:
-        """One page of the report; `until` itself is left out."""
-        body: Json = {
+        """One page of the report; `until` itself is left out.
+
+        Whether it leaves out the entries of people who have been deactivated, unless people of any
+        status are asked for, Clockify does not say; nor whether it takes that without naming them.
+        So both are asked until one of them has answered something.
+        """
+        if self._takes_status is False:
+            return self._report(since, until, number, any_status=False)
+        try:
+            page = self._report(since, until, number, any_status=True)
+        except ClockifyError as error:
+            if error.status != 400 or self._takes_status:
+                raise
+            page = self._report(since, until, number, any_status=False)
+            self._takes_status = False
+            return page
+        if page.rows:
+            self._takes_status = True
+        elif self._takes_status is None and not self._users:
+            plain = self._report(since, until, number, any_status=False)
+            if plain.rows:
+                self._takes_status = False
+                return plain
+        return page
+
+    def _report(self, since: datetime, until: datetime, number: int, *, any_status: bool) -> _Page:
+        path = f"/workspaces/{quote(self._workspace, '')}/reports/detailed"
+        try:
+            answer = self._clockify.report(path, self._asked(since, until, number, any_status))
+        except ClockifyError as error:
+            if error.status != 400 or len(self._sizes) == 1:
+                raise
+            del self._sizes[0]
+            return self._report(since, until, number, any_status=any_status)
+        rows = answer.get("timeentries", answer.get("timeEntries"))
+        if not isinstance(rows, list):
+            raise ClockifyError(f"Clockify's answer to {path} has no time entries in it.")
+        totals = answer.get("totals")
+        first = totals[0] if isinstance(totals, list) and totals else None
+        count = first.get("entriesCount") if isinstance(first, dict) else None
+        return _Page(
+            rows=[row for row in rows if isinstance(row, dict)],
+            count=len(rows),
+            is_full=len(rows) >= self._sizes[0],
+            total=count if isinstance(count, int) else None,
+        )
+
+    def _asked(self, since: datetime, until: datetime, number: int, any_status: bool) -> Json:
+        """The request for one page of a report."""
+        asked: Json = {
             "dateRangeStart": f"{since:%Y-%m-%dT%H:%M:%S}.000Z",
             "dateRangeEnd": f"{until - timedelta(milliseconds=1):%Y-%m-%dT%H:%M:%S}.999Z",
             "timeZone": "UTC",
@@ -126,47 +226,56 @@ class History:
                 "options": {"totals": "CALCULATE"},
             },
         }
+        if self._asks.approved:
+            asked["approvalState"] = "APPROVED"
         if self._users:
-            body["users"] = {"ids": self._users, "contains": "CONTAINS", "status": "ALL"}
-        path = f"/workspaces/{quote(self._workspace, '')}/reports/detailed"
-        try:
-            answer = self._clockify.report(path, body)
-        except ClockifyError as error:
-            if error.status != 400 or len(self._sizes) == 1:
-                raise
-            del self._sizes[0]
-            return self._page(since, until, number)
-        rows = answer.get("timeentries", answer.get("timeEntries"))
-        if not isinstance(rows, list):
-            raise ClockifyError(f"Clockify's answer to {path} has no time entries in it.")
-        totals = answer.get("totals")
-        first = totals[0] if isinstance(totals, list) and totals else None
-        count = first.get("entriesCount") if isinstance(first, dict) else None
-        return _Page(rows, count if isinstance(count, int) else None)
+            asked["users"] = {"ids": self._users, "contains": "CONTAINS", "status": "ALL"}
+        elif any_status:
+            asked["users"] = {"contains": "CONTAINS", "status": "ALL"}
+        return asked
 
     def clock_ms(self) -> int:
         """The time in milliseconds since 1970, right also where this machine's clock is wrong.
 
-        It becomes the version of Events, next to those of the function's messages: a clock that is
-        ahead would make Salesforce refuse the messages that come.
+        It is compared with the times at which the function received its messages.
         """
         return round((time.time() - self._clockify.clock_ahead_s) * 1000)
 
-    def now(self, entry_id: str) -> Json | None:
+    def now(self, entry_id: str, *, is_ours: bool = False) -> Json | None:
         """One entry as Clockify has it now, None where it is gone. Raises ClockifyError.
 
-        Other workspaces may write into the same org: gone is what is in none that the key sees.
+        `is_ours`: it is known to be of this workspace. Otherwise, as other workspaces may write
+        into the same org, gone is what is in none that the key sees.
         """
         entry = self._clockify.time_entry(self._workspace, entry_id)
-        for workspace in self._other_workspaces if entry is None else ():
-            try:
+        if entry is None and not is_ours:
+            if self._others is None:
+                seen = self._clockify.workspaces()
+                self._others = [each for each in seen if each != self._workspace]
+            for workspace in self._others:
                 entry = entry or self._clockify.time_entry(workspace, entry_id)
-            except ClockifyError as error:
-                if error.status not in (400, 403):
-                    raise
-        if entry is not None and not entry.get("user"):
+        if entry is None:
+            return None
+        if not entry.get("user"):
             entry["user"] = self._person(str(entry.get("userId")))
-        return entry
+        return self._with_groups(entry)
+
+    def _complete(self, entry: Json) -> Json:
+        """The entry with what is asked for and its row does not tell."""
+        if self._asks.approved:
+            entry = entry | {"approvalStatus": "APPROVED"}
+        if not entry["id"] or all(entry.get(name) is not None for name in self._asks.told):
+            return self._with_groups(entry)
+        found = self._clockify.time_entry(self._workspace, str(entry["id"])) or {}
+        more = {name: value for name, value in found.items() if entry.get(name) is None}
+        return self._with_groups(entry | more)
+
+    def _with_groups(self, entry: Json) -> Json:
+        if not self._asks.groups:
+            return entry
+        if self._groups is None:
+            self._groups = self._clockify.user_groups(self._workspace)
+        return entry | {"groupsOfUser": self._groups.get(str(entry.get("userId")), [])}
 
     def _person(self, user_id: str) -> Json | None:
         """Who a user is, which an entry by itself need not tell as a webhook and a report do."""
@@ -176,16 +285,10 @@ class History:
                 self._people.setdefault(str(user.get("id")), user)
         return self._people.setdefault(user_id, {})
 
-    @functools.cached_property
-    def _other_workspaces(self) -> list[str]:
-        found = self._clockify.get("/workspaces")
-        ids = [str(each.get("id")) for each in found if isinstance(each, dict)]
-        return [each for each in ids if each != self._workspace]
-
 
 def entry_of(row: Json, workspace: str) -> Json:
     """Turn a row of the detailed report into the time entry that a webhook sends."""
-    project, task = row.get("projectId"), row.get("taskName")
+    project, task, tags = row.get("projectId"), row.get("taskName"), row.get("tags")
     return {
         "id": _row_id(row),
         "workspaceId": workspace,
@@ -193,7 +296,7 @@ def entry_of(row: Json, workspace: str) -> Json:
         "userId": row.get("userId"),
         "billable": row.get("billable"),
         "type": row.get("type"),
-        "timeInterval": row.get("timeInterval"),
+        "timeInterval": _interval_of(row),
         "projectId": project,
         "project": {
             "id": project,
@@ -204,7 +307,12 @@ def entry_of(row: Json, workspace: str) -> Json:
         if project
         else None,
         "task": {"id": row.get("taskId"), "name": task} if task else None,
-        "tags": row.get("tags"),
+        "tags": [
+            {"id": _row_id(tag), "name": tag.get("name")} for tag in tags if isinstance(tag, dict)
+        ]
+        if isinstance(tags, list)
+        else None,
+        "customFieldValues": _custom_of(row),
         "user": {
             "id": row.get("userId"),
             "name": row.get("userName"),
@@ -213,13 +321,47 @@ def entry_of(row: Json, workspace: str) -> Json:
     }
 
 
-def _row_id(row: Json) -> str:
+def _interval_of(row: Json) -> Json | None:
+    """The row's times; one without a zone is UTC, which is what was asked for."""
+    interval = row.get("timeInterval")
+    if not isinstance(interval, dict):
+        return None
+    told = dict(interval)
+    for name in ("start", "end"):
+        value = told.get(name)
+        if isinstance(value, str) and _NAIVE.fullmatch(value):
+            told[name] = value + "Z"
+    return told
+
+
+def _custom_of(row: Json) -> list[Json] | None:
+    """The row's custom fields, which no document describes, in the form of an entry's."""
+    fields = row.get("customFields", row.get("customFieldValues"))
+    if not isinstance(fields, list):
+        return None
+    return [
+        {
+            "customFieldId": field.get("customFieldId", _row_id(field)),
+            "name": field.get("name", field.get("customFieldName")),
+            "value": field.get("value"),
+        }
+        for field in fields
+        if isinstance(field, dict)
+    ]
+
+
+def _row_id(row: Mapping[str, Any]) -> str:
     return str(row.get("_id") or row.get("id") or "")
 
 
+def _ids(rows: Sequence[Json]) -> set[str]:
+    return {_row_id(row) for row in rows}
+
+
 def start_of(row: Json) -> datetime | None:
-    """When the row's entry starts, None where that cannot be read."""
+    """When the row's or entry's work starts, None where that cannot be read."""
+    interval = _interval_of(row)
     try:
-        return datetime.fromisoformat(row["timeInterval"]["start"]).astimezone(UTC)
+        return datetime.fromisoformat((interval or {})["start"]).astimezone(UTC)
     except (KeyError, TypeError, ValueError, OverflowError):
         return None

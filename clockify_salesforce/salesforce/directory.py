@@ -1,35 +1,27 @@
 """Find the Salesforce records of an Event: whose calendar it is in, and what it is related to.
 
-The records that carry Clockify's ids are few, so they are read all at once, in one call, and kept
-for an hour; a message costs no call of its own. A look-up that fails is told to the log and costs
-the Event its owner or link, never the Event. Nothing is written here.
+A message costs no call of its own: what is known of users, projects and clients is read in one call
+for all and kept for an hour. A look-up that fails is told to the log and costs the Event its owner
+or link, never the Event. Nothing is written here. docs/owners-and-links.md tells it to an admin.
 https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/resources_composite_composite.htm
 """
 
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from typing import Any, Protocol
-from urllib.parse import quote
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 
-from clockify_salesforce.clockify.client import Clockify
-from clockify_salesforce.errors import IntegrationError
-from clockify_salesforce.salesforce.client import Org, quoted
-from clockify_salesforce.salesforce.errors import SalesforceRefused
-from clockify_salesforce.salesforce.records import Links
+from clockify_salesforce.cache import NO_TIME, Cached, Freshness, Patience, told
+from clockify_salesforce.clockify.people import ClockifyAccess, People, clockify_id, email_address
+from clockify_salesforce.mapping_rules import DEFAULT_LINKS
+from clockify_salesforce.mapping_rules import Link as LinkRule
+from clockify_salesforce.salesforce.client import Org
+from clockify_salesforce.salesforce.lookup import PAUSE_S, Lookup, Values
+from clockify_salesforce.salesforce.wish import LINK_FIELDS, Link, Wish
 from mapping import Upsert
 
-FOUND_S, MISSING_S = 60 * 60.0, 5 * 60.0
-# After a look-up without an answer, so that not every message waits for it.
-PAUSE_S = 15.0
-# A message has 7.5 s in all: look-ups take a third of what is left of them at most.
-PATIENCE_S, SHARE = 2.5, 1 / 3
-# One answer of Salesforce's holds 2,000 rows. Where there are more, the latest are read, and the
-# others one by one when they are needed.
-ROWS = 2000
-KEPT = 10_000  # answers that are kept of each table
+LEAST_S = 0.3  # with less time left, Salesforce is not asked
 
 # Key prefixes of the standard objects that Clockify's browser extension is used on.
 # https://help.salesforce.com/s/articleView?id=000385203
@@ -47,336 +39,229 @@ WHAT_PREFIXES = {
     "800": "Contract",
     "801": "Order",
 }
+_FIELD_OF = dict.fromkeys(WHO_PREFIXES, "WhoId") | dict.fromkeys(WHAT_PREFIXES, "WhatId")
+
+_ID = Values(clockify_id, are_listed=False, are_shared=False)
+_IDS = Values(clockify_id, are_listed=True, are_shared=False)
+_ADDRESS = Values(email_address, are_listed=False, are_shared=True)
+_ACTIVE = "IsActive = true"
+QUERIES = 5  # that one composite call holds
 
 
-class ClockifyAccess(Protocol):
-    """How a Clockify client is had; it raises IntegrationError where there is no key for it."""
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Records in order of preference; none, and `is_sure` tells whether that is sure."""
 
-    def __call__(self, *, timeout: tuple[float, float]) -> Clockify: ...
-
-
-class _Failed(IntegrationError):
-    """A look-up had no answer; the text is for the log."""
-
-
-class _Table:
-    """What is known of one object's records by one of its fields. The caller holds the lock."""
-
-    def __init__(self, source: str, key: str, condition: str = "") -> None:
-        self.name = f"{source}.{key}"
-        self._select = f"SELECT Id, {key} FROM {source} WHERE {condition}{key}"
-        self._key = key
-        self._answers: OrderedDict[str, tuple[tuple[str, ...], float]] = OrderedDict()
-        self._read_at: float | None = None
-        self._is_whole = False  # no record is missing from the answers
-        self._off_until = 0.0
-
-    def ids(self, key: str) -> tuple[str, ...] | None:
-        """The records with this key, none of them too; None where that is not known."""
-        if key in self._answers:
-            return self._answers[key][0]
-        return () if self._is_whole else None
-
-    def is_off(self, now: float) -> bool:
-        """True while Salesforce refuses this look-up, as for a field that is not deployed."""
-        return now < self._off_until
-
-    def is_due(self, key: str, now: float) -> bool:
-        """Tell whether what is known is too old, or nothing is known."""
-        ids = self.ids(key)
-        if self.is_off(now) or ids is None:
-            return not self.is_off(now)
-        known_at = self._answers[key][1] if key in self._answers else self._read_at
-        return known_at is None or now - known_at > (FOUND_S if ids else MISSING_S)
-
-    def wants_all(self, now: float) -> bool:
-        """Tell whether a look-up reads all records, or only the one that is asked for."""
-        return self._is_whole or self._read_at is None or now - self._read_at > FOUND_S
-
-    def goes_along(self, now: float) -> bool:
-        """Tell whether it is worth being read in a call that is made for another table."""
-        return self._is_whole and self._read_at is not None and now - self._read_at > MISSING_S
-
-    def soql(self, key: str, *, all_records: bool) -> str:
-        """The query for all records, or for this one."""
-        if all_records:
-            return f"{self._select} != null ORDER BY LastModifiedDate DESC LIMIT {ROWS}"
-        return f"{self._select} = {quoted(key)} LIMIT 2"
-
-    def learn(self, answer: Mapping[str, Any], key: str, now: float, *, all_records: bool) -> None:
-        """Keep what Salesforce answered to `soql`."""
-        found: dict[str, tuple[str, ...]] = {} if all_records else {key: ()}
-        for row in answer["records"]:
-            row_key = self._normal(str(row[self._key]))
-            found[row_key] = (*found.get(row_key, ()), str(row["Id"]))
-        if all_records:
-            self._read_at = now
-            self._is_whole = answer.get("done") is True and len(answer["records"]) < ROWS
-            self._answers.clear()
-            if not self._is_whole and self._key == "Email":
-                found = {}  # it is not unique: another User may have it among those left out
-        for row_key, ids in found.items():
-            self._answers[row_key] = (ids, now)
-            self._answers.move_to_end(row_key)
-        while len(self._answers) > KEPT:
-            self._answers.popitem(last=False)
-
-    def switch_off(self, now: float) -> None:
-        """Ask no more for an hour."""
-        self._off_until = now + FOUND_S
-        self._answers.clear()
-        self._read_at, self._is_whole = None, False
-
-    def _normal(self, key: str) -> str:
-        return key.casefold() if self._key == "Email" else key
+    ids: tuple[str, ...]
+    is_sure: bool
+    notes: tuple[str, ...] = ()
 
 
-# Where to look for one field, one after the other until something is found.
-_Chain = list[tuple[_Table, str | None]]
+_Wanted = tuple[Lookup, str | None]  # and the value of whose records something is asked
 
 
 class Directory:
-    """What an instance knows of Salesforce's users, accounts and opportunities, and of objects.
+    """What an instance knows of an org's users, projects, clients and objects.
 
     Safe between threads: one of them reads, the others go on with what is known.
     """
 
-    def __init__(self, org: Org, *, clockify: ClockifyAccess | None = None) -> None:
-        """`clockify`: tells a person's e-mail address, which a webhook leaves out."""
+    def __init__(
+        self,
+        org: Org,
+        *,
+        clockify: ClockifyAccess | None = None,
+        links: Sequence[LinkRule] = DEFAULT_LINKS,
+    ) -> None:
+        """`clockify`: tells a person's e-mail address, which a webhook leaves out.
+
+        `links`: what an Event may be related to, in order of preference. Raises SettingsError where
+        one has no name that could be an object's or a field's.
+        """
         self._org = org
-        self._clockify = clockify
-        active = "IsActive = true AND "
-        self._users = _Table("User", "Clockify_User_Id__c", active)
-        self._users_by_email = _Table("User", "Email", active)
-        self._opportunities = _Table("Opportunity", "Clockify_Project_Id__c")
-        self._accounts = _Table("Account", "Clockify_Client_Id__c")
-        self._tables = (self._users, self._users_by_email, self._opportunities, self._accounts)
-        self._lock = threading.Lock()  # of the tables, never held during a call
+        self._people = People(clockify) if clockify else None
+        self._users = Lookup("User", "Clockify_User_Id__c", _IDS, _ACTIVE)
+        self._users_by_email = Lookup("User", "Email", _ADDRESS, _ACTIVE)
+        self._links = [
+            (rule.source, Lookup(rule.object, rule.field, _IDS if rule.several else _ID))
+            for rule in links
+        ]
+        self._lookups = [self._users, self._users_by_email, *(each for _, each in self._links)]
         self._reading = threading.Lock()
-        self._paused_until = 0.0
-        self._problem = ""
-        self._custom_prefixes: frozenset[str] | None = None
-        self._described_at = 0.0
-        self._emails: dict[str, str] = {}  # Clockify's user id -> e-mail address
-        self._emails_due_at = 0.0
-        self._emails_problem = ""
+        self._custom = Cached(frozenset[str](), pause_s=PAUSE_S, needs_s=LEAST_S)  # key prefixes
 
-    def links(self, decision: Upsert, deadline: float) -> Links:
-        """Find owner and links. `deadline`: of time.monotonic(); a part of it is used at most.
+    def wish(self, decision: Upsert, deadline: float) -> Wish:
+        """Say what an Event's owner and links should be. Raises nothing.
 
-        Owner: the active User with Clockify's user id, else the only one with the e-mail address;
-        nobody: the owner stays as it is. Links: the record that the description names, which then
-        is the only one; else the project's Opportunity; else the client's Account; nothing: None,
-        which clears. A look-up that fails gives a note, and its field stays as it is.
+        `deadline`: of time.monotonic(); a part of what is left is used at most.
         """
-        now = time.monotonic()
-        until = now + min(PATIENCE_S, max(0.0, deadline - now) * SHARE)
-        fields: dict[str, str | None] = {}
-        notes: list[str] = []
-        failed = False
-        chains = [self._owner_chain(decision, decision.user_email)]
-        if decision.record_id is None:
-            chains.append(self._what_chain(decision))
-        for name, find in (("OwnerId", self._owner), ("WhatId, WhoId", self._related)):
-            try:
-                self._read(chains, until, notes)
-                fields |= find(decision, until, notes)
-            except IntegrationError as failure:
-                notes.append(f"{name}: {failure}")
-                failed = True
-            except Exception as error:  # noqa: BLE001
-                # A mistake of ours, or an answer that nobody has foreseen, costs no Event.
-                notes.append(f"{name}: unexpected {type(error).__name__}")
-                failed = True
-        return Links(fields, tuple(notes), failed=failed)
-
-    def _owner_chain(self, decision: Upsert, email: str | None) -> _Chain:
-        return [(self._users, decision.user_id), (self._users_by_email, email)]
-
-    def _what_chain(self, decision: Upsert) -> _Chain:
-        return [(self._opportunities, decision.project_id), (self._accounts, decision.client_id)]
-
-    def _owner(self, decision: Upsert, until: float, notes: list[str]) -> Mapping[str, str | None]:
-        chain = self._owner_chain(decision, decision.user_email)
-        found, _ = self._first(chain, notes)
-        if found is None and (email := self._email(decision, until)):
-            chain = self._owner_chain(decision, email)
-            self._read([chain], until, notes)
-            found, _ = self._first(chain, notes)
-        return {"OwnerId": found} if found else {}
-
-    def _related(
-        self, decision: Upsert, until: float, notes: list[str]
-    ) -> Mapping[str, str | None]:
-        record_id = decision.record_id
-        if record_id is not None:
-            name = self._link_field(record_id[:3], until)
-            if name is not None:
-                return {"WhatId": None, "WhoId": None, name: record_id}
-            notes.append(f"no object with Events has ids like the description's, {record_id[:3]}…")
-        chain = self._what_chain(decision)
-        self._read([chain], until, notes)
-        found, is_sure = self._first(chain, notes)
-        return {"WhatId": found, "WhoId": None} if found or is_sure else {"WhoId": None}
-
-    def _first(self, chain: _Chain, notes: list[str]) -> tuple[str | None, bool]:
-        """The first record found, and whether every table of the chain could be asked.
-
-        Raises _Failed where a table should be known and is not.
-        """
-        is_sure = True
-        now = time.monotonic()
-        with self._lock:
-            for table, key in chain:
-                if key is None:
-                    continue
-                if table.is_off(now):
-                    is_sure = False
-                    continue
-                ids = table.ids(key)
-                if ids is None:
-                    raise _Failed(f"{table.name} was not read: {self._problem or 'no time left'}")
-                if len(ids) == 1:
-                    return ids[0], True
-                if ids:
-                    notes.append(f"{table.name}: several records have the same value")
-        return None, is_sure
-
-    def _read(self, chains: Iterable[_Chain], until: float, notes: list[str]) -> None:
-        """Ask Salesforce, in one call, for what the chains need and is unknown or too old.
-
-        Where a table's records are more than one answer holds, a second call asks for the one.
-        """
-        for _ in range(2):
-            due = self._due(chains)
-            if not due:
-                return
-            now = time.monotonic()
-            with self._lock:
-                alone = any(table.wants_all(now) for table in due)
-                known = all(table.ids(key) is not None for table, key in due.items())
-            if not alone:
-                self._query(due, until, notes)
-                return
-            # What is only too old is good enough while another thread reads it.
-            with suppress(_Failed), self._alone(now if known else until):
-                if due := self._due(chains):
-                    self._query(due, until, notes)
-
-    def _due(self, chains: Iterable[_Chain]) -> dict[_Table, str]:
-        due: dict[_Table, str] = {}
-        now = time.monotonic()
-        if now < self._paused_until:
-            return due
-        with self._lock:
-            for chain in chains:
-                for table, key in chain:
-                    if key is not None and table.is_due(key, now):
-                        due[table] = key
-                    if key is not None and table.ids(key):
-                        break
-            if any(table.wants_all(now) for table in due):
-                # So that all of them are read anew in one call every five minutes at most.
-                along = (table for table in self._tables if table.goes_along(now))
-                due = dict.fromkeys(along, "") | due
-        return due
-
-    def _query(self, due: Mapping[_Table, str], until: float, notes: list[str]) -> None:
-        now = time.monotonic()
-        with self._lock:
-            every = {table: table.wants_all(now) for table in due}
-            soql = [table.soql(key, all_records=every[table]) for table, key in due.items()]
         try:
-            answers = self._org.queries(soql, until)
-        except IntegrationError as error:
-            self._pause(str(error))
-            return
-        with self._lock:
-            for (table, key), answer in zip(due.items(), answers, strict=True):
-                if isinstance(answer, SalesforceRefused):
-                    table.switch_off(now)
-                    notes.append(f"{table.name} is not looked up for an hour: {answer.code}")
-                elif isinstance(answer, IntegrationError):
-                    self._pause(str(answer))
-                else:
-                    self._problem = ""
-                    table.learn(answer, key, now, all_records=every[table])
+            return self._wish(decision, Patience.before(deadline))
+        except Exception as error:  # noqa: BLE001
+            # A mistake of ours costs no Event.
+            note = f"owner and links were not looked up: {told(error)}"
+            return Wish(unknown=frozenset(LINK_FIELDS), notes=(note,))
 
-    def _pause(self, problem: str) -> None:
-        self._problem, self._paused_until = problem, time.monotonic() + PAUSE_S
+    def is_paused(self) -> bool:
+        """True for PAUSE_S after Salesforce gave no answer: later, `wish` may know more."""
+        now = time.monotonic()
+        return any(lookup.is_paused(now) for lookup in self._lookups)
 
-    def _link_field(self, prefix: str, until: float) -> str | None:
-        """WhoId or WhatId, for a record whose id begins so; None where it can have no Events."""
-        if prefix in WHO_PREFIXES:
-            return "WhoId"
-        if prefix in WHAT_PREFIXES or prefix in self._described(until):
-            return "WhatId"
-        return None
+    def _wish(self, decision: Upsert, patience: Patience) -> Wish:
+        read = self._read([(self._users, decision.user_id), *self._chain(decision)], patience)
+        owner, related = self._owner(decision, patience), self._related(decision, patience)
+        return Wish(
+            owner.owner,
+            related.links,
+            owner.unknown | related.unknown,
+            tuple(dict.fromkeys((*read, *owner.notes, *related.notes))),
+        )
 
-    def _described(self, until: float) -> frozenset[str]:
-        """Key prefixes of the org's custom objects. Raises _Failed.
+    # The person ----------------------------------------------------------------------------------
+
+    def _owner(self, decision: Upsert, patience: Patience) -> Wish:
+        """The active User with Clockify's id of the person, else the only one with the address."""
+        by_id = (self._users, decision.user_id)
+        user = _first([by_id], patience.now)
+        if user.ids or self._users.known(decision.user_id, patience.now).is_missing:
+            return _owned(user)
+        address, problem = self._address(decision, patience)
+        by_email = (self._users_by_email, address)
+        read = self._read([by_email], patience)
+        user = _first([by_id, by_email], patience.now)
+        notes = (*read, *user.notes, *filter(None, [problem]))
+        return _owned(_Found(user.ids, user.is_sure and not problem, notes))
+
+    def _address(self, decision: Upsert, patience: Patience) -> tuple[str | None, str]:
+        """The person's e-mail address if any, or why it is not known."""
+        user_id, workspace_id = decision.user_id, decision.workspace_id
+        if decision.user_email or not (self._people and user_id and workspace_id):
+            return decision.user_email, ""
+        return self._people.email(workspace_id, user_id, patience)
+
+    # What the time was for -----------------------------------------------------------------------
+
+    def _related(self, decision: Upsert, patience: Patience) -> Wish:
+        """The record that the description names, then those of the project and of the client."""
+        found = _first(self._chain(decision), patience.now)
+        links = tuple(Link("WhatId", record_id) for record_id in found.ids)
+        unknown = frozenset[str]() if found.is_sure else frozenset({"WhatId"})
+        if decision.record_id is None:
+            return Wish(links=links, unknown=unknown, notes=found.notes)
+        field, note = self._field_of(decision.record_id[:3], patience)
+        if field is not None:
+            named = (Link(field, decision.record_id), *links)
+            return Wish(links=tuple(dict.fromkeys(named)), notes=found.notes)
+        if not self._custom.is_known:
+            return Wish(unknown=frozenset({"WhatId"}), notes=(note,))
+        return Wish(links=links, unknown=unknown, notes=(note, *found.notes))
+
+    def _chain(self, decision: Upsert) -> list[_Wanted]:
+        ids = {"project": decision.project_id, "client": decision.client_id}
+        return [(lookup, ids[source]) for source, lookup in self._links]
+
+    def _field_of(self, prefix: str, patience: Patience) -> tuple[str | None, str]:
+        """WhatId or WhoId for a record whose id begins so; or None and why."""
+        if field := _FIELD_OF.get(prefix):
+            return field, ""
+        freshness = self._custom.refresh(partial(self._custom_prefixes, patience), patience)
+        if prefix in self._custom.value:
+            return "WhatId", ""
+        if freshness is Freshness.UNKNOWN:
+            return None, f"the org's objects were not read: {self._custom.problem or NO_TIME}"
+        return None, f"no object with Events has ids like the description's, {prefix}…"
+
+    def _custom_prefixes(self, patience: Patience) -> frozenset[str]:
+        """Key prefixes of the org's custom objects. Raises IntegrationError, and what it meets.
 
         Whether one may have Events, its description does not tell: Salesforce refuses the link, and
-        the Event is written without it.
+        the next one is taken.
         https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/resources_describeGlobal.htm
         """
-        with self._alone(until):
-            now = time.monotonic()
-            is_old = self._custom_prefixes is None or now - self._described_at > FOUND_S
-            if is_old and now >= self._paused_until:
-                try:
-                    answer = self._org.call("GET", "sobjects", until)
-                except IntegrationError as error:
-                    self._pause(str(error))
-                else:
-                    self._described_at = now
-                    self._custom_prefixes = frozenset(
-                        str(each["keyPrefix"])
-                        for each in answer["sobjects"]
-                        if str(each["name"]).endswith("__c") and each["keyPrefix"]
-                    )
-            if self._custom_prefixes is None:
-                raise _Failed(f"the org's objects were not read: {self._problem}")
-            return self._custom_prefixes
-
-    def _email(self, decision: Upsert, until: float) -> str | None:
-        """A person's e-mail address as Clockify knows it.
-
-        Its Free plan allows 30 calls an hour, so all people are read, once an hour at most.
-        https://docs.clockify.me/#tag/User/operation/getUsersOfWorkspace
-        """
-        user_id, workspace = decision.user_id, decision.workspace_id
-        if self._clockify is None or user_id is None or workspace is None or decision.user_email:
-            return None
-        if user_id not in self._emails:
-            with self._alone(until):
-                now = time.monotonic()
-                if now >= self._emails_due_at:
-                    self._emails_due_at = now + 2 * MISSING_S
-                    self._emails_problem = "Clockify's people were not read"
-                    self._read_emails(self._clockify, workspace, until)
-                    self._emails_due_at, self._emails_problem = now + FOUND_S, ""
-        if user_id not in self._emails and self._emails_problem:
-            raise _Failed(self._emails_problem)
-        return self._emails.get(user_id)
-
-    def _read_emails(self, clockify: ClockifyAccess, workspace: str, until: float) -> None:
-        left = until - time.monotonic()
-        people = clockify(timeout=(max(0.3, left / 3), max(0.6, left * 2 / 3))).get_pages(
-            f"/workspaces/{quote(workspace, '')}/users"
+        answer = self._org.call("GET", "sobjects", patience.until)
+        return frozenset(
+            str(each["keyPrefix"])
+            for each in answer["sobjects"]
+            if str(each["name"]).endswith("__c") and each["keyPrefix"]
         )
-        for person in people:
-            if isinstance(person.get("email"), str) and len(self._emails) < KEPT:
-                self._emails[str(person.get("id"))] = person["email"].casefold()
-            if time.monotonic() > until:
-                raise _Failed("Clockify has too many people to read them in time")
 
-    @contextmanager
-    def _alone(self, until: float) -> Iterator[None]:
-        """Read as the only thread; what others have read in the meantime is there already."""
-        if not self._reading.acquire(timeout=max(0.0, until - time.monotonic())):
-            raise _Failed("another look-up is still on its way")
+    # Salesforce ----------------------------------------------------------------------------------
+
+    def _read(self, wanted: Sequence[_Wanted], patience: Patience) -> list[str]:
+        """Ask Salesforce, in one call, for what is unknown or too old. Returns notes for the log.
+
+        Where an object has more records than one answer holds, a second call asks for the one.
+        """
+        notes: list[str] = []
+        for _ in range(2):
+            due = self._due(wanted, patience.now)
+            if not due:
+                break
+            if not any(lookup.reads_all(patience.now) for lookup, _ in due):
+                return notes + self._ask(due, patience)
+            # What is only too old is good enough while another thread reads it.
+            waits = any(lookup.known(value, patience.now).is_missing for lookup, value in due)
+            if not self._reading.acquire(timeout=patience.left() if waits else 0.0):
+                break
+            try:
+                # The other thread may have read it.
+                notes += self._ask(self._due(wanted, patience.now), patience)
+            finally:
+                self._reading.release()
+        return notes
+
+    def _due(self, wanted: Sequence[_Wanted], now: float) -> list[_Wanted]:
+        due = [(lookup, value) for lookup, value in wanted if lookup.is_due(value, now)]
+        if any(lookup.reads_all(now) for lookup, _ in due):
+            # So that all of them are read anew in one call every five minutes at most.
+            there = {lookup for lookup, _ in due}
+            along = (lookup for lookup in self._lookups if lookup.goes_along(now))
+            due += [(lookup, None) for lookup in along if lookup not in there]
+        return due
+
+    def _ask(self, due: Sequence[_Wanted], patience: Patience) -> list[str]:
+        if patience.left() < LEAST_S:
+            return []
+        now = patience.now
+        asked = [(lookup, lookup.question(value, now)) for lookup, value in due]
+        answers: list[object] = []
         try:
-            yield
-        finally:
-            self._reading.release()
+            for at in range(0, len(asked), QUERIES):
+                soql = [question.soql for _, question in asked[at : at + QUERIES]]
+                answers += self._org.queries(soql, patience.until)
+            answered = list(zip(asked, answers, strict=True))
+        except Exception as error:  # noqa: BLE001
+            # It is the org that gives no answer: no look-up tries again right away.
+            for lookup in self._lookups:
+                lookup.pause(error, now)
+            return [lookup.unread for lookup, _ in asked]
+        notes = [lookup.take(question, answer, now) for (lookup, question), answer in answered]
+        return [note for note in notes if note]
+
+
+def _first(chain: Sequence[_Wanted], now: float) -> _Found:
+    """The records that are known by these values, the first of them being sure.
+
+    Behind a look-up without an answer nothing counts, because what it would find comes first. One
+    that is switched off is passed over.
+    """
+    ids: list[str] = []
+    notes: list[str] = []
+    is_sure = True
+    for lookup, value in chain:
+        known = lookup.known(value, now)
+        if known.is_missing and not ids:
+            return _Found((), is_sure=False, notes=(*notes, lookup.unread))
+        if known.freshness is Freshness.OFF:
+            is_sure = False
+        if len(known.ids) > 1:
+            notes.append(f"{lookup.name}: several records have the same value")
+        elif known.ids:
+            ids += known.ids
+    return _Found(tuple(ids), is_sure or bool(ids), tuple(notes))
+
+
+def _owned(user: _Found) -> Wish:
+    owner = user.ids[0] if user.ids else None
+    unknown = frozenset[str]() if owner or user.is_sure else frozenset({"OwnerId"})
+    return Wish(owner=owner, unknown=unknown, notes=user.notes)

@@ -56,7 +56,7 @@ _ADVICE = {
     "ENTITY_IS_DELETED": "what holds the entry's id lies in the recycle bin: empty that",
     "API_DISABLED_FOR_ORG": "the API is switched off for this org or user",
 }
-_FLOW_NAME = re.compile("[\u201c\"\u2018'](.{1,80}?)[\u201d\"\u2019'] (?:process|flow) failed")
+_FLOW_NAME = re.compile('[\u201c"]([^\u201c\u201d"]{1,80})[\u201d"] (?:process|flow) failed')
 _TRIGGER_NAME = re.compile(r"^(\w{1,80}): execution of")
 
 
@@ -106,6 +106,7 @@ def refusal_of(error: Mapping[str, Any], *, last: bool, part: str = "") -> Sales
     automation = _automation(message) if code in _AUTOMATION else ""
     # Some errors name the field in their message only, and an automation hides the code there.
     named = [name for name in (EXTERNAL_ID, LINKS, *LINK_FIELDS) if name in message]
+    named += re.findall(r"No such column '(\w{1,80})'", message)
     hidden = next((each for each in OWNER_CODES if automation and each in message), code)
     fields = dict.fromkeys([*(error.get("fields") or []), *named])
     ids = re.findall(r"\b([A-Za-z0-9]{15})(?:[A-Za-z0-9]{3})?\b", message)

@@ -1,4 +1,4 @@
-"""An Event as it is going to be written, and how it gives way to what Salesforce refuses of it. Pure.
+"""An Event as it is going to be written, and how it gives way to what Salesforce refuses. Pure.
 
 https://developer.salesforce.com/docs/atlas.en-us.object_reference.meta/object_reference/sforce_api_objects_event.htm
 """
@@ -14,7 +14,7 @@ from clockify_salesforce.salesforce.errors import (
     OWNER_CODES,
     SalesforceRefused,
 )
-from clockify_salesforce.salesforce.records import Draft, Made, Nothing
+from clockify_salesforce.salesforce.records import Draft, Known, Made, Nothing
 from clockify_salesforce.salesforce.wish import LINK_FIELDS, Wish, changed, mark_of, marked
 from mapping import EXTERNAL_ID, Upsert
 
@@ -24,7 +24,7 @@ _GONE = ("NOT_FOUND", "ENTITY_IS_DELETED")
 
 @dataclass(frozen=True, slots=True)
 class EventDraft:
-    """What an Event is written with. `exists`, `mark`: of the Event that is there.
+    """What an Event is written with. `known`: of the Event that is there.
 
     `own_user_id`: it goes to the integration user, whatever was wished. `refused`: of LINK_FIELDS,
     what Salesforce did not take.
@@ -32,8 +32,7 @@ class EventDraft:
 
     upsert: Upsert
     wish: Wish
-    exists: bool | None = None
-    mark: str | None = None
+    known: Known
     path: str = ""
     has_mark: bool = True
     is_shortened: bool = False
@@ -43,21 +42,23 @@ class EventDraft:
     @property
     def new_mark(self) -> str:
         """What `Clockify_Links__c` is going to hold."""
-        ids = marked(self.mark) | self.wish.fields
+        ids = marked(self.known.mark) | self.wish.fields
         return mark_of({name: each for name, each in ids.items() if name not in self.refused})
 
     def body(self) -> Json:
         """Every field but the external id, which stands in the URL."""
         body: Json = dict(self.upsert.event)
-        if not self.exists:
+        if not self.known.exists:
             body |= self.upsert.on_create
         if self.is_shortened:
             body |= self.upsert.shortened or {}
-        sent = changed(self.wish, self.mark)
-        body |= {name: each for name, each in sent.items() if each or self.exists is not False}
+        sent = changed(self.wish, self.known.mark)
+        body |= {
+            name: each for name, each in sent.items() if each or self.known.exists is not False
+        }
         if self.own_user_id:
             body["OwnerId"] = self.own_user_id
-        if self.has_mark and self.new_mark != self.mark:
+        if self.has_mark and self.new_mark != self.known.mark:
             body[LINKS] = self.new_mark
         return body
 
@@ -69,10 +70,16 @@ class EventDraft:
     def made(self, answers: list[Json]) -> Made:
         """It exists, with its mark. One that was deleted in Salesforce lacks what it once had."""
         mark = self.new_mark if self.has_mark else None
+        # An answer to a write by the Event's own id has no body.
+        record_id = str(answers[0].get("id") or self.known.record_id)
         if answers[0].get("created") is not True:
-            return Made(Result.UPDATED, True, mark)
-        lacks = replace(self, mark=None) if self.exists and self.mark else None
-        return Made(Result.CREATED, True, mark, lacks)
+            return Made(Result.UPDATED, True, mark, record_id)
+        lacks = (
+            replace(self, known=replace(self.known, mark=None))
+            if self.known.exists and self.known.mark
+            else None
+        )
+        return Made(Result.CREATED, True, mark, record_id, lacks)
 
     def give_way(
         self, refusal: SalesforceRefused, own_user_id: Callable[[], str]
@@ -102,7 +109,8 @@ def _by_its_own_id(draft: EventDraft, refusal: SalesforceRefused, _: object) -> 
     is_duplicate = refusal.code == "DUPLICATE_VALUE" and EXTERNAL_ID in refusal.fields
     if not is_duplicate or not found or draft.path:
         return None
-    return replace(draft, path=f"sobjects/Event/{found[0]}", exists=True), ""
+    known = replace(draft.known, exists=True, record_id=found[0])
+    return replace(draft, path=f"sobjects/Event/{found[0]}", known=known), ""
 
 
 def _without_mark(draft: EventDraft, refusal: SalesforceRefused, _: object) -> Way:
@@ -129,7 +137,7 @@ def _another_owner(
     if draft.own_user_id:
         return None
     note = f"OwnerId: {refusal.code}"
-    if "OwnerId" in changed(draft.wish, draft.mark):
+    if "OwnerId" in changed(draft.wish, draft.known.mark):
         refused = draft.refused | {"OwnerId"}
         return replace(draft, wish=replace(draft.wish, owner=None), refused=refused), note
     # Nothing was said of the owner: the one that is there has been deactivated.
@@ -144,7 +152,7 @@ def _next_link(draft: EventDraft, refusal: SalesforceRefused, _: object) -> Way:
     """A link that Salesforce refuses gives way to the next one, the last one to none."""
     if refusal.code not in LINK_CODES:
         return None
-    sent = changed(draft.wish, draft.mark)
+    sent = changed(draft.wish, draft.known.mark)
     if draft.wish.links and sent.get(draft.wish.links[0].field):
         first, *others = draft.wish.links
         refused = draft.refused if others else draft.refused | {"WhatId", "WhoId"}
@@ -160,7 +168,7 @@ def _next_link(draft: EventDraft, refusal: SalesforceRefused, _: object) -> Way:
 
 def _blamed(draft: EventDraft, refusal: SalesforceRefused) -> set[str]:
     """Which of owner and links the refusal names, by field or by id."""
-    sent = changed(draft.wish, draft.mark)
+    sent = changed(draft.wish, draft.known.mark)
     return {
         name
         for name in LINK_FIELDS
@@ -170,22 +178,30 @@ def _blamed(draft: EventDraft, refusal: SalesforceRefused) -> set[str]:
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """An Event that is to go away."""
+    """An Event that is to go away. `known`: of it; `by_record_id`: by its own id."""
 
     entry_id: str
+    known: Known
+    by_record_id: bool = False
 
     def parts(self) -> list[Part]:
-        """One deletion by the entry's id."""
-        return [Part("event", "DELETE", _BY_ENTRY + self.entry_id)]
+        """One deletion, by the entry's id at first."""
+        own = f"sobjects/Event/{self.known.record_id}"
+        return [Part("event", "DELETE", own if self.by_record_id else _BY_ENTRY + self.entry_id)]
 
     def made(self, answers: list[Json]) -> Made:
         """Deleted."""
-        return Made(Result.DELETED, False, None)
+        return Made(Result.DELETED, False)
 
     def give_way(
         self, refusal: SalesforceRefused, own_user_id: Callable[[], str]
     ) -> tuple[Draft, str]:
-        """Gone already is as good, unless it is the field that Salesforce does not find."""
+        """Gone already is as good, unless it is the field that Salesforce does not find.
+
+        An archived Event may not be found by the entry's id, but is by its own.
+        """
         if refusal.code not in _GONE or EXTERNAL_ID in refusal.fields:
             raise refusal
-        return Nothing(Result.DELETED, exists=False), ""
+        if self.known.record_id and not self.by_record_id:
+            return replace(self, by_record_id=True), ""
+        return Nothing(Result.DELETED, Known(exists=False)), ""

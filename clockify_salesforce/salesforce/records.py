@@ -31,13 +31,14 @@ class Known:
     """What is known of a record: its state with the version that is there, 0 where there is none.
 
     `exists`: whether Salesforce holds an Event of it; None where nobody has looked. `mark`: what
-    `Clockify_Links__c` on it holds.
+    `Clockify_Links__c` on it holds. `record_id`: of the Event, where it is known.
     """
 
     version: int = 0
     state: State | None = None
     exists: bool | None = None
     mark: str | None = None
+    record_id: str = ""
     note: str = ""
 
 
@@ -52,11 +53,12 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """`exists`, `mark`: as in Known. `rest`: what is still to be written."""
+    """`exists`, `mark`, `record_id`: as in Known. `rest`: what is still to be written."""
 
     result: Result
     exists: bool | None
-    mark: str | None
+    mark: str | None = None
+    record_id: str = ""
     rest: "Draft | None" = None
 
 
@@ -82,9 +84,8 @@ class Draft(Protocol):
 class Nothing:
     """The state alone."""
 
-    result: Result = Result.STALE
-    exists: bool | None = None
-    mark: str | None = None
+    result: Result
+    known: "Known"
 
     def parts(self) -> list[Part]:
         return []
@@ -95,7 +96,8 @@ class Nothing:
         raise refusal
 
     def made(self, answers: list[Json]) -> "Made":
-        return Made(self.result, self.exists, self.mark)
+        known = self.known
+        return Made(self.result, known.exists, known.mark, known.record_id)
 
 
 class Records:
@@ -135,15 +137,15 @@ class Records:
         kept, event = (each["records"][:1] for each in rows if isinstance(each, dict))
         exists = bool(event)
         found = event[0].get(LINKS) if event else None
+        record_id = str(event[0]["Id"]) if event else ""
         if not kept:
-            return Known(exists=exists, mark=found)
+            return Known(exists=exists, mark=found, record_id=record_id)
         state = states.from_json(kept[0].get("State__c"))
         note = "" if state else f"{key}: its state is of a version that is not known: begun anew"
-        return Known(int(kept[0]["Version__c"] or 0), state, exists, found, note)
+        version = int(kept[0]["Version__c"] or 0)
+        return Known(version, state, exists, found, record_id, note)
 
-    def write(
-        self, key: str, known: Known, state: State, draft: Draft, deadline: float
-    ) -> Written:
+    def write(self, key: str, known: Known, state: State, draft: Draft, deadline: float) -> Written:
         """Write the state, and the record as the draft says or gives way to.
 
         Raises Conflict where `known` is not what is there, SalesforceUnavailable,
@@ -172,7 +174,7 @@ class Records:
                 notes += [note] if note else []
                 continue
             made = draft.made(answers[1:])
-            now = Known(known.version + 1, state, made.exists, made.mark)
+            now = Known(known.version + 1, state, made.exists, made.mark, made.record_id)
             if made.rest is not None:
                 self.write(key, now, state, made.rest, deadline)
                 now = replace(now, version=now.version + 1)

@@ -37,6 +37,11 @@ class Wish:
     notes: tuple[str, ...] = ()
 
     @property
+    def is_nobody(self) -> bool:
+        """True where it is known that the person has no user in Salesforce."""
+        return self.owner is None and "OwnerId" not in self.unknown
+
+    @property
     def fields(self) -> dict[str, str | None]:
         """Field -> id that is wished for, None to clear; no key: leave it alone."""
         first = self.links[0] if self.links else None

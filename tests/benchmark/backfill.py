@@ -131,7 +131,7 @@ def floor(world: World, folder: Path) -> float:
     """Seconds that posting the same records takes with `requests` alone, to an org as empty."""
     org = world.salesforce
     passing = ("Id", "IsDeleted", "IsArchived", "OwnerId", "attributes")
-    names = [name for name in salesforce._fields("Event") if name not in passing]
+    names = [name for name in org.fields["Event"] if name not in passing]
     records = [
         {"attributes": {"type": "Event"}}
         | {name: event[name] for name in names if event.get(name) is not None}

@@ -5,12 +5,9 @@ one refuses behind it. A good request is built once; each test spoils one thing.
 import concurrent.futures
 import http.client
 import json
-import os
-import signal
 import socket
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,12 +16,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import mapping
+from clockify_salesforce.secret import FAILURE_S
 from sandbox import salesforce
 from sandbox.clockify import KEY
 from sandbox.google_cloud import PROJECT
 from sandbox.world import Function, World
 
-EVENT = "sobjects/Event/Clockify_Time_Entry_Id__c"
+# What Clockify's test button sends: an entry of its documentation's, made in 2020.
+TEST_BUTTON = {"id": "5f1e5c5e2e5e4b0007e1a001", "description": "Webhook Test Description"}
 
 
 def answer(response: Any) -> tuple[int, str]:
@@ -48,7 +47,7 @@ def test_timer_stopped_creates_the_event(function: Function, world: World) -> No
     assert event["StartDateTime"] == "2026-11-02T08:30:00.000+0000"
     assert event["EndDateTime"] == "2026-11-02T10:05:30.000+0000"
     assert event["OwnerId"] == world.salesforce.USER_ID
-    assert world.salesforce.requests == [("PATCH", f"{EVENT}/{entry_id()}")]
+    assert world.salesforce.requests == [("POST", "composite")]
 
 
 def test_start_stop_edit_delete_restore_in_order(function: Function, world: World) -> None:
@@ -115,8 +114,7 @@ def test_deleting_what_is_gone_is_deleted(function: Function, world: World) -> N
     ("event_type", "entry"),
     [
         ("NEW_TIMER_STARTED", payload("NEW_TIMER_STARTED")),
-        ("TIME_ENTRY_UPDATED", payload("NEW_TIMER_STARTED")),
-        ("TIMER_STOPPED", payload(description="Webhook Test Description")),
+        ("TIMER_STOPPED", payload(**TEST_BUTTON)),
         ("NEW_PROJECT", payload("NEW_PROJECT")),
         ("NEW_CLIENT", payload("NEW_CLIENT")),
         ("NEW_TASK", payload("NEW_TASK")),
@@ -129,6 +127,55 @@ def test_other_authentic_message_is_ignored(
 ) -> None:
     assert answer(function.post(event_type, entry)) == (200, "ignored")
     assert world.salesforce.requests == []
+
+
+@pytest.mark.parametrize("event_type", ["TIME_ENTRY_UPDATED", "TIMER_STOPPED"])
+def test_running_timer_that_nothing_is_known_of_costs_one_look_and_writes_nothing(
+    function: Function, world: World, event_type: str
+) -> None:
+    assert answer(function.post(event_type, payload("NEW_TIMER_STARTED"))) == (200, "ignored")
+    assert world.salesforce.requests == [("POST", "composite")]
+    assert world.salesforce.records["Clockify_State__c"] == {}
+    assert "still running" in function.log[-1]["reason"]
+
+
+def test_timer_that_is_thrown_away_is_ignored(function: Function, world: World) -> None:
+    thrown_away = payload("NEW_TIMER_STARTED")
+    assert answer(function.post("TIME_ENTRY_DELETED", thrown_away)) == (200, "ignored")
+    assert world.salesforce.events() == []
+    assert "still running" in function.log[-1]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "named"),
+    [
+        ("2026-11-02T08:30:00Z", "2026-11-02T08:00:00Z", "timeInterval.end"),
+        ("0001-01-01T00:00:00Z", None, "timeInterval.start"),
+        ("9999-12-31T00:00:00Z", "9999-12-31T01:00:00Z", "timeInterval.start"),
+    ],
+)
+def test_entry_that_can_never_be_right_is_unusable_and_told(
+    function: Function, world: World, start: str, end: str | None, named: str
+) -> None:
+    response = function.post("TIMER_STOPPED", payload(**interval(start, end)))
+    assert (response.status_code, response.json()) == (
+        200,
+        {"result": "unusable", "id": entry_id()},
+    )
+    assert function.log[-1]["severity"] == "ERROR"
+    assert named in function.log[-1]["reason"]
+    assert world.salesforce.requests == []
+
+
+def test_unreadable_entry_in_a_list_does_not_hold_up_the_others(
+    function: Function, world: World
+) -> None:
+    good, bad = payload(), payload(id="b" * 24, **interval("2026-11-02T08:30:00Z", "not a time"))
+    response = function.post("TIME_ENTRY_SPLIT", [bad, good])
+    assert response.status_code == 200
+    assert [each["result"] for each in response.json()["entries"]] == ["unusable", "created"]
+    assert function.log[-1]["severity"] == "ERROR"
+    assert world.salesforce.event(entry_id())
 
 
 def test_entry_over_24_hours_is_cut_and_told(function: Function, world: World) -> None:
@@ -256,7 +303,8 @@ def test_stranger_costs_no_call(function: Function, world: World) -> None:
             function.post("TIMER_STOPPED", payload(), signature=f"{number:032}").status_code == 401
         )
     assert world.salesforce.requests == []
-    assert len(world.secret_manager.reads) <= 1
+    # Three looks for a newer version at once, then one every 2.5 s, each at a few numbers.
+    assert len(world.secret_manager.reads) <= 20
 
 
 # --- Bad input ------------------------------------------------------------------------------------
@@ -286,15 +334,6 @@ BAD_BODIES: dict[str, tuple[Any, str]] = {
     "start absent": (payload(timeInterval={"end": "2026-11-02T09:30:00Z"}), "timeInterval.start"),
     "start odd": (payload(**interval("yesterday", None)), "timeInterval.start"),
     "start zoneless": (payload(**interval("2026-11-02T08:30:00", None)), "timeInterval.start"),
-    "end first": (
-        payload(**interval("2026-11-02T08:30:00Z", "2026-11-02T08:00:00Z")),
-        "timeInterval.end",
-    ),
-    "year 1": (payload(**interval("0001-01-01T00:00:00Z", None)), "timeInterval.start"),
-    "year 9999": (
-        payload(**interval("9999-12-31T00:00:00Z", "9999-12-31T01:00:00Z")),
-        "timeInterval.start",
-    ),
 }
 
 
@@ -332,9 +371,11 @@ def test_any_message_is_answered_200_or_400_and_400_changes_nothing(
     if whole and isinstance(message, dict):  # a good entry, spoiled in one to three fields
         message = payload(**message)
     body = message if isinstance(message, bytes) else json.dumps(message).encode()
+    world.tasks.paused = True
     before = len(world.salesforce.requests)
     response = function.post(event_type, body)
-    assert response.status_code in (200, 400)
+    # 202: the entry was deleted by an earlier message, and an edit waits for what restores it.
+    assert response.status_code in (200, 202, 400)
     assert response.json().keys() <= {"result", "id", "entries", "error"}
     if response.status_code == 400:
         assert len(world.salesforce.requests) == before
@@ -389,25 +430,6 @@ def test_slow_strangers_keep_no_authentic_message_out(
     finally:
         for stranger in strangers:
             stranger.close()
-
-
-def test_idle_instance_that_was_frozen_answers_with_the_same_worker(world: World) -> None:
-    function = Function(world, CLOUD_RUN_TIMEOUT_SECONDS="1")
-    try:
-        workers = children(function.pid)
-        for number in range(3):
-            os.killpg(function.pid, signal.SIGSTOP)
-            time.sleep(2.5)
-            os.killpg(function.pid, signal.SIGCONT)
-            entry = payload(id=f"{entry_id()}{number}")
-            assert function.post("TIMER_STOPPED", entry).status_code == 200
-            assert children(function.pid) == workers
-    finally:
-        function.stop()
-
-
-def children(pid: int) -> str:
-    return Path(f"/proc/{pid}/task/{pid}/children").read_text()
 
 
 # --- Calls, sign-in, secrets ----------------------------------------------------------------------
@@ -512,15 +534,6 @@ def test_new_signing_secret_works_at_once(world: World, cold: Function) -> None:
     assert cold.post("NEW_PROJECT", {}).status_code == 200
 
 
-def test_unknown_signatures_look_for_a_new_secret_once_in_10_seconds(
-    world: World, cold: Function
-) -> None:
-    cold.post("NEW_PROJECT", {})
-    with concurrent.futures.ThreadPoolExecutor(20) as pool:
-        list(pool.map(lambda n: cold.post("NEW_PROJECT", {}, signature=f"{n:032}"), range(100)))
-    assert sum("signing" in name for name in world.secret_manager.reads) == 2
-
-
 def test_secret_manager_down_after_the_first_read_changes_nothing(
     function: Function, world: World
 ) -> None:
@@ -535,6 +548,7 @@ def test_secret_manager_down_on_a_cold_start_is_503(world: World, cold: Function
     assert response.status_code == 503
     assert "signing-secrets/versions/latest cannot be read" in cold.log[-1]["reason"]
     world.secret_manager.down = False
+    time.sleep(FAILURE_S)  # for which a failure is remembered for all
     assert answer(cold.post("TIMER_STOPPED", payload())) == (200, "created")
 
 
@@ -605,7 +619,6 @@ def test_api_key_with_something_beside_it_is_never_logged(world: World, text: st
     function = Function(world, CLOCKIFY_API_KEY=f"projects/{PROJECT}/secrets/clockify-api-key")
     try:
         assert function.post("TIMER_STOPPED", payload(user={"id": "u", "name": "N"})).ok
-        assert "no region of Clockify's" in function.raw_log
         assert KEY not in function.raw_log
     finally:
         function.stop()

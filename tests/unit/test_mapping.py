@@ -513,3 +513,40 @@ def test_any_entry_is_decided_the_same_when_reduced_to_its_essentials(
     assert decided(event_type, reduced) == decided(event_type, entry)
     assert mapping.essential(reduced) == reduced
     assert len(json.dumps(reduced, ensure_ascii=False).encode()) <= 96_000
+
+
+HELD = "Old words\nProject: Old\nLogged by: Ada Lindqvist"
+WITHOUT = "Review of the checkout flow\nProject: Website relaunch (Northwind GmbH)\nTask: Review"
+
+
+@pytest.mark.parametrize(
+    ("name", "held", "told"),
+    [
+        ("DeletedUser", HELD, "Ada Lindqvist"),
+        ("DeletedUser", "Logged by: Ada Lindqvist", "Ada Lindqvist"),
+        ("DeletedUser", None, "DeletedUser"),
+        ("DeletedUser", "", "DeletedUser"),
+        ("DeletedUser", "Old words", "DeletedUser"),
+        (None, HELD, "Ada Lindqvist"),
+        (None, "Old words", None),
+        ("Grace Hopper", HELD, "Grace Hopper"),
+    ],
+)
+def test_person_deleted_in_clockify_keeps_the_name_that_is_known(
+    name: Any, held: str | None, told: str | None
+) -> None:
+    span = between("2026-11-02T08:30:00Z", "2026-11-04T08:30:00Z")
+    decision = upsert(user={"name": name}, tags=None, billable=None, **span)
+    known = mapping.with_known_name(decision, held)
+    line = f"\nLogged by: {told}" if told else ""
+    assert known.event["Description"] == WITHOUT + line
+    assert known.shortened is not None
+    assert str(known.shortened["Description"]).endswith("Task: Review" + line)
+    assert {**known.event, "Description": ""} == {**decision.event, "Description": ""}
+
+
+def test_name_that_is_known_comes_back_where_nothing_else_is_told() -> None:
+    decision = upsert(description="", project=None, task=None, tags=None, billable=None, user=None)
+    known = mapping.with_known_name(decision, HELD)
+    assert known.event["Description"] == "Logged by: Ada Lindqvist"
+    assert known.shortened is None
