@@ -41,12 +41,13 @@ class Faults:
     """What may go wrong in a schedule. Shares are of all calls, times in milliseconds.
 
     `right`: with so many instances nothing may end wrong even without a key; else at most `left` of
-    the schedules.
+    the schedules, and with a key `left_with_key`.
     """
 
     about: str
     right: tuple[int, ...] = ()
     left: float = 0.0
+    left_with_key: float = 0.0
     clocks_ms: int = 0  # an instance's clock is off by up to this
     gap_ms: int = 5  # between two changes, and so between their first deliveries
     unreachable: float = 0.0  # Salesforce is not there: nothing was written
@@ -75,7 +76,6 @@ CLASSES = {
         left=0.01,
         unreachable=0.2,
         lost=0.2,
-        clockify_fails=0.2,
     ),
     "outage": Faults(
         "Salesforce is away for a while", right=(1,), left=0.05, outage=True, lost=0.1
@@ -87,15 +87,23 @@ CLASSES = {
     "freezes": Faults("instances stand still", left=0.07, freezes=True, unreachable=0.05),
     "disorder": Faults("first deliveries overtake one another", left=0.13, disorder_ms=5_000),
     "jumps": Faults("clocks are minutes wrong, or set", left=0.12, jumps=True, unreachable=0.05),
+    "silent": Faults(
+        "calls fail, and Clockify does not answer",
+        right=(1,),
+        left=0.01,
+        left_with_key=0.01,
+        unreachable=0.1,
+        lost=0.1,
+        clockify_fails=0.7,
+    ),
     "all": Faults(
-        "all of these",
+        "all of these, and Clockify answers",
         left=0.3,
         clocks_ms=900,
         unreachable=0.1,
         lost=0.1,
         outage=True,
         no_queue=True,
-        clockify_fails=0.1,
         kills=True,
         freezes=True,
         jumps=True,
@@ -355,11 +363,13 @@ class Schedule:
         """A message straight from Clockify."""
         change, instance = work.change, work.instance
         now_ms = instance.now_ms(self.now)
+        name, action = change.fingerprint, change.action
         first_ms, doubtful = instance.receipts.receive(
-            KEY, change.fingerprint, now_ms, can_ask=self.can_ask
+            KEY, name, action, now_ms, can_ask=self.can_ask
         )
+        unrestored = instance.receipts.unrestored(KEY)
         receipt = work.receipt = Receipt(
-            change.fingerprint, change.action, first_ms, instance.name, doubtful=doubtful
+            name, action, first_ms, instance.name, False, doubtful, unrestored
         )
         self._say("{} receives {}", instance.name, receipt)
         settled = yield from self._take_turn(work, receipt)
@@ -382,7 +392,9 @@ class Schedule:
     def _from_queue(self, work: Work) -> Steps:
         assert work.receipt is not None
         self._say("{} is handed {}", work.instance.name, work.receipt)
-        settled = yield from self._take_turn(work, work.receipt)
+        unrestored = work.instance.receipts.unrestored(KEY)
+        receipt = replace(work.receipt, unrestored=unrestored)
+        settled = yield from self._take_turn(work, receipt)
         if not settled or self.chance.random() < self.faults.lost:
             self._come_again(work)
         return settled
@@ -421,9 +433,14 @@ class Schedule:
                 continue
             if next_.step is Step.ASK:
                 answer = yield from self._ask(instance, state, receipt)
-                if answer is None:
+                if answer is None and not next_.is_urgent:
                     return False
-                next_, content = answer
+                next_, content = answer or (
+                    self.decides(state, receipt, can_ask=False, now_ms=now_ms),
+                    content,
+                )
+            if next_.state is None:
+                return next_.step is not Step.WAIT
             is_written = yield from self._write(instance, version, next_, content)
             if is_written is not None:
                 return is_written and next_.step is not Step.WAIT
@@ -604,7 +621,9 @@ class Row:
     def most(self) -> float:
         """The share of schedules that may end wrong."""
         faults = CLASSES[self.name]
-        return 0.0 if self.can_ask or self.instances in faults.right else faults.left
+        if self.can_ask:
+            return faults.left_with_key
+        return 0.0 if self.instances in faults.right else faults.left
 
     def schedule(
         self, seed: int, trace: Callable[[str], None] | None = None, decides: Decides = decide

@@ -28,7 +28,7 @@ def test_random_schedules_end_right(figures: dict[Row, Figure], row: Row) -> Non
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.most > 0], ids=str)
-def test_random_schedules_without_a_key_end_wrong_no_more_often_than_told(
+def test_other_random_schedules_end_wrong_no_more_often_than_told(
     figures: dict[Row, Figure], row: Row
 ) -> None:
     print(f"{row}: {figures[row].share:.2%}, from seed {SEED}")

@@ -81,7 +81,8 @@ TABLE: dict[str, list[tuple[State | None, Receipt, str, str]]] = {
     "the newest's fingerprint, out of the queue and before it: its repeat was taken for new": [
         (CREATED, message("e1", 900, is_="queued"), "NOTE e1@900", "NOTE e1@900"),
         (taken("e1", e2=950), message("e1", 900, is_="queued"), "NOTHING", "NOTE e1@900"),
-        (CREATED, message("e1", 870, is_="queued"), "NOTHING", "NOTE e1@870"),
+        (CREATED, message("e1", 870, is_="queued"), "NOTHING", "NOTHING"),
+        (CREATED, message("e1", 870, by="b", is_="queued"), "NOTHING", "NOTE e1@870"),
     ],
     "its fingerprint was seen, up to two minutes ago: stale, or doubt": [
         (taken("e2", e1=990), message("e1", 1060), "NOTHING", "ASK"),
@@ -110,7 +111,9 @@ TABLE: dict[str, list[tuple[State | None, Receipt, str, str]]] = {
     ],
     "its receipt is before the newest's: stale and noted, or doubt": [
         (taken("e2"), message("e1", 999), "NOTE e2@1000", "ASK"),
-        (taken("e2"), message("e1", 399), "NOTE e2@1000", "NOTE e2@1000"),
+        (taken("e2"), message("e1", 879), "NOTE e2@1000", "NOTE e2@1000"),
+        (taken("e2"), message("e1", 401, by="b"), "NOTE e2@1000", "ASK"),
+        (taken("e2"), message("e1", 399, by="b"), "NOTE e2@1000", "NOTE e2@1000"),
         (taken("e2", e1=399), message("e1", 399), "NOTHING", "NOTHING"),
         (taken("e2", e1=990), message("e1", 980), "NOTHING", "ASK"),
         (DELETED, message("e2", 990), "NOTE d@1000 gone", "ASK"),
@@ -118,8 +121,10 @@ TABLE: dict[str, list[tuple[State | None, Receipt, str, str]]] = {
     ],
     "anything else is the newest, or doubt while the one before it is close": [
         (CREATED, message("e2", 1001), "WRITE e2@1001", "ASK"),
-        (CREATED, message("e2", 1599), "WRITE e2@1599", "ASK"),
-        (CREATED, message("e2", 1600), "WRITE e2@1600", "WRITE e2@1600"),
+        (CREATED, message("e2", 1119), "WRITE e2@1119", "ASK"),
+        (CREATED, message("e2", 1120), "WRITE e2@1120", "WRITE e2@1120"),
+        (CREATED, message("e2", 1599, by="b"), "WRITE e2@1599", "ASK"),
+        (CREATED, message("e2", 1600, by="b"), "WRITE e2@1600", "WRITE e2@1600"),
         (CREATED, message("e2", 1600, is_="doubtful"), "WRITE e2@1600", "ASK"),
         (CREATED, message("d", 1700, DELETE), "WRITE d@1700 gone", "WRITE d@1700 gone"),
         (CREATED, message("e2", 1700, by="b"), "WRITE e2@1700", "WRITE e2@1700"),
@@ -157,6 +162,24 @@ TABLE: dict[str, list[tuple[State | None, Receipt, str, str]]] = {
         (taken("", by="a"), message("e1", 1001), "WRITE e1@1001", "ASK"),
     ],
 }
+
+
+# What this instance has received and Salesforce may not know: a deletion, and nothing restoring it.
+UNRESTORED: list[tuple[State | None, Receipt, str, str]] = [
+    (None, message("e2", 1110), "WAIT", "ASK"),
+    (None, message("e2", 1090), "WRITE e2@1090", "WRITE e2@1090"),
+    (None, message("r", 1110, RESTORE), "WRITE r@1110", "WRITE r@1110"),
+    (None, message("d2", 1110, DELETE), "WRITE d2@1110 gone", "WRITE d2@1110 gone"),
+    (CREATED, message("e2", 1300), "WAIT e1@1000", "ASK"),
+    (CREATED, message("r", 1300, RESTORE), "WRITE r@1300", "WRITE r@1300"),
+    # Salesforce knows the deletion, or something newer: what restored it met another instance.
+    (taken("r", 1110), message("e2", 1300), "WRITE e2@1300", "WRITE e2@1300"),
+    (taken("r", 1050, d=1000), message("e2", 1300), "WRITE e2@1300", "WRITE e2@1300"),
+]
+TABLE["its deletion waits, and nothing that restores it has come: it waits too, or doubt"] = [
+    (state, dataclasses.replace(receipt, unrestored=("d", 1_100_000)), without_key, with_key)
+    for state, receipt, without_key, with_key in UNRESTORED
+]
 
 
 @pytest.mark.parametrize(
@@ -206,6 +229,18 @@ def test_far_time_ahead_of_this_clock_is_told_and_asked() -> None:
         Step.ASK,
         "a time that lies ahead of this clock is stored",
     )
+
+
+def test_only_closeness_is_left_to_the_times_where_clockify_does_not_answer() -> None:
+    def is_urgent(receipt: Receipt) -> bool:
+        found = decide(taken("e2", e1=500), receipt, can_ask=True, now_ms=2_000_000)
+        assert found.step is Step.ASK
+        return found.is_urgent
+
+    assert is_urgent(message("e3", 1010))
+    assert not is_urgent(message("e3", 1010, is_="doubtful"))
+    assert not is_urgent(message("e1", 1010))
+    assert not is_urgent(message("x", 1010, DISCARD))
 
 
 def test_edit_of_a_deleted_entry_after_three_hours_is_stale() -> None:
