@@ -23,13 +23,14 @@ import pytest
 
 import mapping
 from clockify_salesforce.clockify.client import Clockify
-from clockify_salesforce.clockify.history import Window, entry_of
+from clockify_salesforce.clockify.history import History, Window, entry_of
 from clockify_salesforce.mapping_rules import DEFAULT_RULES
 from clockify_salesforce.salesforce.lookup import PAUSE_S
 from clockify_salesforce.salesforce.wish import Wish
 from commands.repair.compare import differences
+from commands.repair.reading import Readers
 from commands.repair.refusals import Refusals
-from commands.repair.repair import Repair
+from commands.repair.repair import Repair, Wishes
 from commands.repair.settle import MOST_AHEAD_S, Clock
 from sandbox import salesforce
 from sandbox.clockify import WORKSPACE, Entry, Message
@@ -534,8 +535,11 @@ def test_entry_created_during_the_run_is_not_deleted(
     ids = desk.fill(5)
     clockify = desk.world.clockify
     desk.run("--apply")
+    clockify.requests.clear()
 
     def create() -> None:
+        while not any("/reports/" in path for _, path in clockify.requests):
+            time.sleep(0.01)
         message = clockify.add(
             clockify.entries[ids[0]].user, FIRST, FIRST + timedelta(minutes=1), description="New"
         )
@@ -940,26 +944,26 @@ def test_look_up_without_an_answer_is_waited_for_twice(
             return True
 
     class NoEvents:
-        def call(self, method: str, path: str, deadline: float, **request: Any) -> Any:
-            return {"records": []}
+        def queries(self, soql: list[str], deadline: float, *, deleted: bool) -> list[Any]:
+            return [{"records": []} for _ in soql]
 
     monkeypatch.setattr(time, "sleep", slept.append)
+    clockify_client = Clockify(api_key="none")
     work = Repair(
         NoEvents(),  # type: ignore[arg-type]
-        history=None,  # type: ignore[arg-type]
-        directory=NoDirectory(),  # type: ignore[arg-type]
-        refusals=Refusals(Path("none")),
-        clock=Clock(Clockify(api_key="none")),
+        Readers(lambda: History(clockify_client, WORKSPACE)),
+        NoDirectory(),  # type: ignore[arg-type]
+        Refusals(Path("none")),
+        Clock(lambda: 0.0),
+        Wishes(FIRST, LAST, apply=False, deletes=False, most_deletions=0, at_once=1, bulk=False),
         workspace=WORKSPACE,
         rules=DEFAULT_RULES,
-        apply=False,
-        most_deletions=0,
-        deletes=False,
         tell=lambda text: None,
         show=lambda line: None,
     )
-    for _ in range(2):
-        work.take(Window(FIRST, LAST, [entry], 1))
+    for each in range(2):
+        work.take(Window(FIRST, LAST, [entry | {"id": f"a{each}"}], 1), [])
+    work.finish()
     assert (slept, len(asked), work.count["created"]) == ([PAUSE_S] * 2, 4, 2)
 
 
