@@ -241,9 +241,9 @@ class Repair:
         if len(self._known_wishes) > WISHES or time.monotonic() > self._wishes_until:
             self._known_wishes.clear()
             self._wishes_until = time.monotonic() + WISHES_S
-        wish = self._known_wishes.get(asked)
-        if wish is None:
-            wish = self._known_wishes[asked] = self._looked_up_wish(decision)
+        wish = self._known_wishes.get(asked) or self._looked_up_wish(decision)
+        if not wish.unknown:
+            self._known_wishes[asked] = wish
         self.count["notes"] += len(wish.notes)
         return wish
 

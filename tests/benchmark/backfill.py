@@ -219,15 +219,17 @@ def main() -> int:
         ids = fill(world.clockify, number, arguments.users)
         print(f"{number:,} entries of {arguments.users} users in {DAYS} days, on loopback")
         show = ("{:<16}" + "{:>11}" * 12).format
-        columns = "run,created,updated,deleted,unchanged,s,entries/s,SF writes,SF reads,Clockify,CPU s,world's"
-        print(show(*columns.split(","), "peak MB"))
+        columns = "run,created,updated,deleted,unchanged,s,entries/s,SF writes,SF reads,Clockify"
+        print(show(*columns.split(","), "CPU s", "world's", "peak MB"))
 
         def run(title: str, expected: tuple[int, ...]) -> Measured:
             result = measure(world, folder)
             rate = number / result.seconds
-            calls = (result.writes, result.reads, result.clockify, f"{result.cpu:.1f}")
-            calls += (f"{result.world_cpu:.1f}", f"{result.peak_mb:.0f}")
-            print(show(title, *result.counts, f"{result.seconds:.1f}", f"{rate:,.0f}", *calls))
+            calls = (result.writes, result.reads, result.clockify)
+            spent = (f"{each:.1f}" for each in (result.cpu, result.world_cpu))
+            peak = f"{result.peak_mb:.0f}"
+            time_taken = (f"{result.seconds:.1f}", f"{rate:,.0f}")
+            print(show(title, *result.counts, *time_taken, *calls, *spent, peak))
             check(result.code == 0, f"{title}: exit code {result.code}")
             check(result.counts == expected, f"{title}: {result.counts} and not {expected}")
             check(result.writes <= -(-number // BATCH), f"{title}: {result.writes} writes")
