@@ -20,10 +20,12 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from history import History
 
 import mapping
+from clockify_salesforce.clockify import history
 from clockify_salesforce.clockify.client import Clockify
-from clockify_salesforce.clockify.history import History, Window, entry_of
+from clockify_salesforce.clockify.history import Window, entry_of
 from clockify_salesforce.mapping_rules import DEFAULT_RULES
 from clockify_salesforce.salesforce.lookup import PAUSE_S
 from clockify_salesforce.salesforce.wish import Wish
@@ -642,6 +644,17 @@ def test_other_workspaces_events_are_left_alone(desk: Desk, cold: Function) -> N
     assert (org.event(ids[1]) or {})["Subject"] == "Theirs"
 
 
+def test_messages_while_runs_are_killed_end_in_clockifys_state(
+    world: World, tmp_path: Path
+) -> None:
+    """2,500 entries and messages for 60; `python -m tests.history` plays it with 100,000."""
+    seed = int(os.environ.get("SEED", time.time_ns() % 100_000))
+    print(f"SEED={seed}")  # pytest shows it where the test fails
+    outcome = History(world, tmp_path, entries=2500, messages=60, seed=seed).play(kills=4)
+    assert outcome.wrong == [], outcome
+    assert outcome.sent >= 60
+
+
 # Clockify's moods ---------------------------------------------------------------------------------
 
 
@@ -1125,7 +1138,7 @@ def test_look_up_without_an_answer_is_waited_for_twice(
     clockify_client = Clockify(api_key="none")
     work = Repair(
         NoEvents(),  # type: ignore[arg-type]
-        Readers(lambda: History(clockify_client, WORKSPACE)),
+        Readers(lambda: history.History(clockify_client, WORKSPACE)),
         NoDirectory(),  # type: ignore[arg-type]
         Refusals(Path("none")),
         Clock(lambda: 0.0),
