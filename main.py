@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import flask
 
-from clockify_salesforce import entries, log, webhook
+from clockify_salesforce import entries, log, server, webhook
 from clockify_salesforce.errors import BadMessage, IntegrationError, SalesforceUnavailable
 from clockify_salesforce.hand_over import hand_over
 from clockify_salesforce.instance import Instance
@@ -60,17 +60,18 @@ def check(request: flask.Request) -> Message:
     )
 
 
-def decide(message: Message) -> list[Entry | Outcome]:
+def decide(message: Message) -> list[Entry | Outcome | Waiting]:
     """Say what each time entry of the message means. Raises BadMessage; nothing is done yet."""
-    return entries.read(message, rules=INSTANCE.rules, now_ms=INSTANCE.receipts.now_ms())
+    now_ms = INSTANCE.receipts.now_ms()
+    return entries.read(message, rules=INSTANCE.rules, now_ms=now_ms, tell=INSTANCE.tell_groups)
 
 
-def apply(message: Message, found: Sequence[Entry | Outcome]) -> list[Outcome | Waiting]:
+def apply(message: Message, found: Sequence[Entry | Outcome | Waiting]) -> list[Outcome | Waiting]:
     """Bring each time entry to Salesforce; the first error that is the org's ends the tries."""
     applied: list[Outcome | Waiting] = []
     error: IntegrationError | None = entries.too_many(found)
     for each in found:
-        if isinstance(each, Outcome):
+        if not isinstance(each, Entry):
             applied.append(each)
             continue
         if len(applied) and time.monotonic() > message.deadline - HAND_OVER_S:
@@ -133,3 +134,5 @@ try:
 except IntegrationError as wrong:
     # Cloud Run keeps the revision before this one serving when a new one does not start.
     raise SystemExit(f"The function cannot start. {wrong}") from None
+if flask.has_app_context():  # functions-framework's
+    server.set_up(flask.current_app)

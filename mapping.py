@@ -270,11 +270,12 @@ def _upsert(read: Read, start: datetime, end: datetime, rules: Rules) -> Upsert:
         event["Clockify_Type__c"] = entry.type
     on_create["IsReminderSet"] = False
     link = _RECORD_LINK.match(entry.description)
+    shortened = _shortened(read, start, end, rules) if end - start > LONGEST_EVENT else None
     return Upsert(
         str(entry.id),
-        event,
-        on_create,
-        _shortened(read, start, end, rules) if end - start > LONGEST_EVENT else None,
+        _without_references(event),
+        _without_references(on_create),
+        None if shortened is None else _without_references(shortened),
         user_id=entry.user_id,
         user_email=entry.email,
         record_id=salesforce_id(link[1]) if link else None,
@@ -292,6 +293,14 @@ def _shortened(read: Read, start: datetime, end: datetime, rules: Rules) -> dict
         "EndDateTime": _written(start + LONGEST_EVENT),
         "Description": rules.description_with(span, read),
     }
+
+
+def _without_references(fields: dict[str, Field]) -> dict[str, Field]:
+    """Break what a template has put together to `@{`, as `time_entry.clean` does in each text."""
+    for name, value in fields.items():
+        if isinstance(value, str) and "@{" in value:
+            fields[name] = value.replace("@{", "@(")
+    return fields
 
 
 def _instant(value: str, field: str, entry_id: str) -> datetime:

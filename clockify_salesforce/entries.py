@@ -2,29 +2,38 @@
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import mapping
 from clockify_salesforce import state
+from clockify_salesforce.clockify.client import ClockifyError
 from clockify_salesforce.errors import BadMessage, IntegrationError, UnusableEntry
 from clockify_salesforce.hand_over import ENTRIES_A_TASK, FINGERPRINT
 from clockify_salesforce.mapping_rules import Rules
-from clockify_salesforce.message import Entry, Message, Outcome, Result
+from clockify_salesforce.message import Entry, Message, Outcome, Result, Waiting
 from mapping import Json
+
+TellMore = Callable[[Json, float], Json]  # an entry and a deadline -> the entry with more in it
 
 # A message that has waited this long is given up, out loud: the repair takes its entry up.
 KEPT_MS = 7 * 24 * 3600 * 1000
 
 
-def read(message: Message, *, rules: Rules, now_ms: int) -> list[Entry | Outcome]:
+Found = Entry | Outcome | Waiting
+
+
+def read(
+    message: Message, *, rules: Rules, now_ms: int, tell: TellMore | None = None
+) -> list[Found]:
     """Read the entries of a message; what needs no more is an Outcome already.
 
-    `now_ms`: the time. Raises BadMessage where nothing of the message can be a time entry.
+    `now_ms`: the time. `tell`: adds to an entry what the rules read and no message tells; where it
+    cannot, the entry has to wait. Raises BadMessage where nothing of it can be a time entry.
     """
     event_type = message.event_type
     contents = mapping.entries(event_type, _parsed(message))
     several = len(contents) > 1
-    found: list[Entry | Outcome] = []
+    found: list[Found] = []
     for content in _each_once(contents):
         try:
             decision = mapping.decide(event_type, content, rules=rules)
@@ -37,13 +46,23 @@ def read(message: Message, *, rules: Rules, now_ms: int) -> list[Entry | Outcome
         else:
             said = json.dumps(content).encode() if several else message.body
             known_by = _carried(message, content) or state.fingerprint(event_type, said)
-            found.append(Entry(content, decision, known_by))
-    if several and not any(isinstance(each, Entry) or each.entry_id for each in found):
+            entry = Entry(content, decision, known_by)
+            found.append(_told(message, entry, rules, tell) if tell else entry)
+    if several and not any(isinstance(each, Entry | Waiting) or each.entry_id for each in found):
         raise BadMessage("the list holds no time entry")
     return [_given_up(each) for each in found] if _is_too_old(message, now_ms) else found
 
 
-def too_many(found: Sequence[Entry | Outcome]) -> IntegrationError | None:
+def _told(message: Message, entry: Entry, rules: Rules, tell: TellMore) -> Entry | Waiting:
+    try:
+        content = tell(entry.content, message.deadline)
+    except ClockifyError as error:
+        return Waiting(entry, error)
+    decision = mapping.decide(message.event_type, content, rules=rules)
+    return Entry(content, decision, entry.fingerprint)
+
+
+def too_many(found: Sequence[Found]) -> IntegrationError | None:
     """Why a message is not worked on but put into the queue in pieces; None for most."""
     if len(found) <= ENTRIES_A_TASK:
         return None
@@ -78,9 +97,11 @@ def _is_too_old(message: Message, now_ms: int) -> bool:
     return message.queued and now_ms - message.received_ms > KEPT_MS
 
 
-def _given_up(found: Entry | Outcome) -> Outcome:
+def _given_up(found: Found) -> Outcome:
     if isinstance(found, Outcome):
         return found
+    if isinstance(found, Waiting):
+        found = found.entry
     return Outcome(
         Result.EXPIRED,
         found.decision.entry_id,

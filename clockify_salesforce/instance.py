@@ -5,7 +5,9 @@ needed.
 """
 
 from clockify_salesforce.clockify.access import ClockifyAccess
+from clockify_salesforce.clockify.groups import Groups
 from clockify_salesforce.delivery import Delivery
+from clockify_salesforce.errors import SettingsError
 from clockify_salesforce.receipts import Receipts
 from clockify_salesforce.salesforce.client import Org
 from clockify_salesforce.salesforce.directory import Directory
@@ -27,6 +29,11 @@ class Instance:
         )
         key = settings.clockify_api_key
         clockify = ClockifyAccess(Secret(key).value) if key else None
+        self.tell_groups = None
+        if "group" in self.rules.reads:
+            if clockify is None:
+                raise SettingsError("mapping.toml filters by group: that takes CLOCKIFY_API_KEY")
+            self.tell_groups = clockify.tell_groups = Groups(clockify).told
         self.delivery = Delivery(
             Records(self.org),
             Directory(self.org, clockify=clockify, links=self.rules.links),

@@ -8,20 +8,11 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, field
 
-from clockify_salesforce.state import REPEAT_MS
+from clockify_salesforce.state import DELETIONS, REPEAT_MS, RESTORES, Action
 
 KEPT_RECORDS = 4096
 KEPT_MESSAGES = 16  # of one record
-
-
-@dataclass(slots=True)
-class _Received:
-    """Of one record: the fingerprints received with their times, and the latest of them."""
-
-    first_ms: OrderedDict[str, int] = field(default_factory=OrderedDict)
-    latest: str = ""
 
 
 class Receipts:
@@ -31,7 +22,9 @@ class Receipts:
         self.instance = secrets.token_hex(4)
         self._lock = threading.Lock()
         self._last_ms = 0
-        self._records: OrderedDict[str, _Received] = OrderedDict()
+        # Of each record, by fingerprint: the first receipt and the latest of its copies.
+        self._records: OrderedDict[str, OrderedDict[str, tuple[int, int | None]]] = OrderedDict()
+        self._deleted: OrderedDict[str, None] = OrderedDict()
 
     def now_ms(self) -> int:
         """Milliseconds since 1970, more at each call: a clock that is set back stands still."""
@@ -39,26 +32,38 @@ class Receipts:
             self._last_ms = max(self._last_ms + 1, time.time_ns() // 1_000_000)
             return self._last_ms
 
+    def is_deleted(self, key: str) -> bool:
+        """Tell whether the record's deletion was received, and since then nothing restoring it."""
+        return key in self._deleted
+
     def receive(
-        self, key: str, fingerprint: str, now_ms: int, *, can_ask: bool
+        self, key: str, fingerprint: str, action: Action, now_ms: int, *, can_ask: bool
     ) -> tuple[int, bool]:
         """Note a message that came from Clockify itself at `now_ms`.
 
-        Returns its first receipt, and whether it is doubtful: it was received before, and another
-        one of the record since, so that only Clockify knows (`can_ask`) which is the newest.
+        Returns its first receipt, and whether it is doubtful: it was received before, and only
+        Clockify knows (`can_ask`) whether it is repeated, or was changed and changed back. Who
+        cannot ask takes it for a repeat within REPEAT_MS of the one before.
         """
         with self._lock:
-            record = self._records.setdefault(key, _Received())
+            record = self._records.setdefault(key, OrderedDict())
             self._records.move_to_end(key)
             if len(self._records) > KEPT_RECORDS:
                 self._records.popitem(last=False)
-            before_ms = record.first_ms.get(fingerprint)
-            if before_ms is not None and fingerprint == record.latest:
-                return before_ms, False
-            if before_ms is not None and not can_ask and now_ms - before_ms <= REPEAT_MS:
-                return before_ms, False
-            record.first_ms[fingerprint] = now_ms
-            record.latest = fingerprint
-            if len(record.first_ms) > KEPT_MESSAGES:
-                record.first_ms.popitem(last=False)
-            return now_ms, before_ms is not None and can_ask
+            first_ms, latest_ms = record.pop(fingerprint, (now_ms, None))
+            if latest_ms is None:
+                self._note_deletion(key, action)
+            if can_ask or latest_ms is None or now_ms - latest_ms > REPEAT_MS:
+                first_ms = now_ms
+            record[fingerprint] = (first_ms, now_ms)
+            if len(record) > KEPT_MESSAGES:
+                record.popitem(last=False)
+            return first_ms, can_ask and latest_ms is not None
+
+    def _note_deletion(self, key: str, action: Action) -> None:
+        if action in RESTORES:
+            self._deleted.pop(key, None)
+        elif action in DELETIONS:
+            self._deleted[key] = None
+            while len(self._deleted) > KEPT_RECORDS:
+                self._deleted.popitem(last=False)

@@ -19,9 +19,17 @@ KEPT_SEEN = 16  # messages of one record
 REPEAT_MS = 2 * 60_000
 # Clocks of two instances differ by less than this, if they are right.
 CLOCKS_DIFFER_MS = 2_000
+# Two messages whose first receipts are closer than this may be the wrong way round: a first try may
+# not have reached an instance that lived, and the next comes up to a minute and a half later.
+DOUBT_MS = REPEAT_MS
+# The same message this soon is a copy: nobody changes something and changes it back so fast.
+COPIES_MS = 5_000
+# Messages that are on their way at the same time overtake one another by less than this.
+DISORDER_MS = 10_000
 # A message for a deleted record waits for the RESTORED before it: more than twice the queue's
 # longest pause.
 RESTORED_WITHIN_MS = 3 * 60 * 60_000
+NOT_RESTORED = "it was deleted: what restores it may be on its way"
 VERSION = 1  # of the JSON
 
 
@@ -50,7 +58,8 @@ class Step(Enum):
 class Receipt:
     """A message as it was received. `by`: the instance whose clock told `first_ms`.
 
-    `queued`: it comes out of the retry queue. `doubtful`: Clockify has to be asked.
+    `queued`: it comes out of the retry queue. `doubtful`: Clockify has to be asked. `unrestored`:
+    this instance has received a deletion of the record, and since then nothing that restores it.
     """
 
     fingerprint: str
@@ -59,6 +68,7 @@ class Receipt:
     by: str
     queued: bool = False
     doubtful: bool = False
+    unrestored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +96,15 @@ class State:
 class Next:
     """`state`: what to write, None where nothing is. `why`: why the record is not written.
 
-    `warning`: what is odd about the clocks, for the log.
+    `warning`: what is odd about the clocks, for the log. `is_urgent`: where Clockify does not
+    answer just now, the order of receipt will do, and nothing has to wait.
     """
 
     step: Step
     state: State | None = None
     why: str = ""
     warning: str = ""
+    is_urgent: bool = False
 
 
 def fingerprint(event_type: str | None, body: bytes) -> str:
@@ -108,31 +120,30 @@ def decide(state: State | None, receipt: Receipt, *, can_ask: bool, now_ms: int)
     """
     action = receipt.action
     if state is None:
-        if action in (Action.RUN, Action.RESTORE_RUNNING, Action.DISCARD):
+        if action in _RUNNING:
             return Next(Step.NOTHING, why="the timer is still running")
-        if receipt.doubtful and can_ask:
+        if can_ask and (receipt.doubtful or _is_unrestored(receipt)):
             return Next(Step.ASK)
-        return Next(Step.WRITE, _taken(None, receipt))
+        if _is_unrestored(receipt):
+            return Next(Step.WAIT, why=NOT_RESTORED)
+        return _take(None, receipt)
     if receipt.fingerprint == state.newest:
         return _again(state, receipt, can_ask)
-    if receipt.doubtful and can_ask:
-        return Next(Step.ASK)
-    if action is Action.RESTORE_RUNNING and not state.gone:
+    if not state.newest and receipt.by == state.by and receipt.first_ms <= state.newest_ms:
+        return Next(Step.NOTHING, why="Clockify has been asked since")
+    if action in _RUNNING and state.gone is (action is Action.RUN):
         return Next(Step.NOTHING, why="the timer is still running")
-    if action is Action.DISCARD and not (state.runs and not state.gone):
-        # The body says that the timer had not been stopped, so the stop that was taken is newer.
-        if can_ask and not state.gone:
-            return Next(Step.ASK)
-        return Next(Step.NOTHING, why="no Event was made of the timer that was discarded")
+    if can_ask:
+        return _by_clockify(state, receipt, now_ms)
     if receipt.first_ms <= state.newest_ms:
-        return _older(state, receipt, can_ask, now_ms)
-    return _newer(state, receipt, can_ask, now_ms)
+        return _older(state, receipt, now_ms)
+    return _newer(state, receipt, now_ms)
 
 
 def asked(state: State | None, receipt: Receipt, *, asked_ms: int, by: str, action: Action) -> Next:
-    """Take what Clockify said at `asked_ms`, by the clock of `by`, as the newest.
+    """Take what Clockify said as the newest. `action`: WRITE, DELETE or RUN.
 
-    `action`: WRITE, DELETE or RUN. Whatever was seen before is doubtful when it comes again.
+    `asked_ms`: when it was asked, by the clock of `by` that tells its receipts too.
     """
     truth = Receipt("", action, asked_ms, by)
     taken = _taken(state, truth)
@@ -141,62 +152,104 @@ def asked(state: State | None, receipt: Receipt, *, asked_ms: int, by: str, acti
 
 
 def _again(state: State, receipt: Receipt, can_ask: bool) -> Next:
-    """The newest message once more."""
+    """The newest message once more: a copy, a repeat, or changed and changed back since."""
     why = "it has been taken already"
-    if not receipt.queued or receipt.first_ms >= state.newest_ms:
+    later_ms = receipt.first_ms - state.newest_ms
+    if can_ask:
+        # Written all the same, so that whoever is just asking Clockify for the record asks again.
+        is_copy = receipt.by == state.by and 0 <= later_ms < COPIES_MS
+        is_new = later_ms > -DOUBT_MS and not is_copy
+    elif later_ms > 0:
+        is_new = later_ms > REPEAT_MS
+    else:
+        # A repeat of it may have been taken for new while it waited in the queue.
+        between = any(receipt.first_ms < at < state.newest_ms for _, at in state.seen)
+        is_new = receipt.queued and later_ms >= -REPEAT_MS and not between
+    if not is_new:
         return Next(Step.NOTHING, why=why)
-    # A repeat of it was taken for new while it waited in the queue.
-    if any(receipt.first_ms < at < state.newest_ms for _, at in state.seen):
-        return Next(Step.ASK) if can_ask else Next(Step.NOTHING, why=why)
-    earlier = replace(state, newest_ms=receipt.first_ms, by=receipt.by)
-    return Next(Step.NOTE, earlier, why)
+    return Next(Step.NOTE, replace(state, newest_ms=receipt.first_ms, by=receipt.by), why)
 
 
-def _older(state: State, receipt: Receipt, can_ask: bool, now_ms: int) -> Next:
-    """A message whose first receipt is before the newest's."""
-    if not receipt.queued and state.newest_ms > now_ms:
-        if can_ask:
-            return Next(Step.ASK, warning="a time that lies ahead of this clock is stored")
-        first_ms = state.newest_ms + 1
-        return replace(
-            _newer(state, replace(receipt, first_ms=first_ms), can_ask, now_ms),
-            warning="a time that lies ahead of this clock is stored: taken as newer",
-        )
-    if can_ask and _is_close(state, receipt):
+def _by_clockify(state: State, receipt: Receipt, now_ms: int) -> Next:
+    """With a key: what times cannot tell for certain is asked."""
+    later_ms = receipt.first_ms - state.newest_ms
+    is_known = state.noted(receipt.fingerprint) is not None
+    is_odd = state.gone if receipt.action is Action.WRITE else _stopped(state, receipt)
+    if receipt.doubtful or (later_ms >= 0 and (is_known or is_odd or _is_unrestored(receipt))):
         return Next(Step.ASK)
-    noted = replace(state, seen=_seen(state.seen, receipt.fingerprint, receipt.first_ms))
-    return Next(Step.NOTE, noted, "a newer message has been taken")
+    if abs(later_ms) < DOUBT_MS:
+        return Next(Step.ASK, is_urgent=True)
+    if later_ms >= 0:
+        return _take(state, receipt)
+    if not receipt.queued and state.newest_ms > now_ms:
+        return Next(Step.ASK, warning="a time that lies ahead of this clock is stored")
+    return _stale(state, receipt, "a newer message has been taken")
 
 
-def _newer(state: State, receipt: Receipt, can_ask: bool, now_ms: int) -> Next:
+def _older(state: State, receipt: Receipt, now_ms: int) -> Next:
+    """A message whose first receipt is before the newest's."""
+    # Clocks differ: what has come only now may be a little ahead of what is stored, and is newer.
+    had_for_ms = now_ms - receipt.first_ms
+    margin_ms = 0 if had_for_ms < CLOCKS_DIFFER_MS else CLOCKS_DIFFER_MS
+    if receipt.queued or state.newest_ms <= now_ms + margin_ms:
+        return _stale(state, receipt, "a newer message has been taken")
+    later = replace(receipt, first_ms=state.newest_ms + 1)
+    warning = "a time that lies ahead of this clock is stored: taken as newer"
+    return replace(_newer(state, later, now_ms), warning=warning)
+
+
+def _newer(state: State, receipt: Receipt, now_ms: int) -> Next:
     """A message whose first receipt is after the newest's."""
     noted_ms = state.noted(receipt.fingerprint)
-    is_repeat = noted_ms is not None and noted_ms != receipt.first_ms
-    if can_ask and (is_repeat or _is_close(state, receipt)):
-        return Next(Step.ASK)
-    if is_repeat and noted_ms is not None and receipt.first_ms - noted_ms <= REPEAT_MS:
-        return Next(Step.NOTHING, why="Clockify repeats a message that newer ones have followed")
-    if state.gone and receipt.action in (Action.WRITE, Action.RUN):
-        return _for_what_is_gone(state, receipt, can_ask, now_ms)
-    step = Step.WRITE if receipt.action in WRITES else Step.NOTE
-    return Next(step, _taken(state, receipt), "" if step is Step.WRITE else "the timer runs again")
-
-
-def _for_what_is_gone(state: State, receipt: Receipt, can_ask: bool, now_ms: int) -> Next:
-    """Clockify edits no deleted record: its RESTORED is on the way, or this came late."""
-    if receipt.action is Action.RUN:
-        return Next(Step.NOTHING, why="the timer is still running")
-    if can_ask:
-        return Next(Step.ASK)
-    noted = replace(state, seen=_seen(state.seen, receipt.fingerprint, receipt.first_ms))
+    if noted_ms is not None and receipt.first_ms - noted_ms <= REPEAT_MS:
+        if noted_ms < state.newest_ms:
+            return Next(Step.NOTHING, why="Clockify repeats what newer messages have followed")
+        receipt = replace(receipt, first_ms=noted_ms)  # it has waited since
+    if _stopped(state, receipt) and receipt.first_ms - state.newest_ms <= REPEAT_MS:
+        return _stale(state, receipt, "the timer was stopped after it had been discarded")
+    if not state.gone and not _is_unrestored(receipt):
+        return _take(state, receipt)
+    if receipt.action in RESTORES:
+        # What waits for this, and has just overtaken it, is newer all the same.
+        least_ms = max(state.newest_ms, receipt.first_ms - DISORDER_MS)
+        waiting = [at - 1 for _, at in state.seen if least_ms < at < receipt.first_ms]
+        return _take(state, replace(receipt, first_ms=min([receipt.first_ms, *waiting])))
+    # A body with an end is newer than one that was discarded without.
+    if receipt.action is not Action.WRITE or state.runs:
+        return _take(state, receipt)
     if now_ms - receipt.first_ms >= RESTORED_WITHIN_MS:
-        return Next(Step.NOTE, noted, "it was deleted, and nothing has restored it")
-    return Next(Step.WAIT, noted, "it was deleted: what restores it may be on its way")
+        return _stale(state, receipt, "it was deleted, and nothing has restored it")
+    return Next(Step.WAIT, _noted(state, receipt), NOT_RESTORED)
 
 
 WRITES = frozenset({Action.WRITE, Action.RESTORE, Action.DELETE, Action.DISCARD})
-_GONE = frozenset({Action.DELETE, Action.DISCARD})
+DELETIONS = frozenset({Action.DELETE, Action.DISCARD})
 _RUNNING = frozenset({Action.RUN, Action.RESTORE_RUNNING})
+RESTORES = frozenset({Action.RESTORE, Action.RESTORE_RUNNING})
+
+
+def _is_unrestored(receipt: Receipt) -> bool:
+    """Tell whether a message says how a deleted record is, of which the deletion itself waits."""
+    return receipt.unrestored and receipt.action is Action.WRITE
+
+
+def _stopped(state: State, receipt: Receipt) -> bool:
+    """Tell whether a timer was discarded of which a stop is known, and no run since."""
+    return receipt.action is Action.DISCARD and not state.gone and not state.runs
+
+
+def _stale(state: State, receipt: Receipt, why: str) -> Next:
+    """Nothing of the record is written; that the message was seen is, unless it is known."""
+    noted = _noted(state, receipt)
+    return Next(Step.NOTHING, why=why) if noted == state else Next(Step.NOTE, noted, why)
+
+
+def _take(state: State | None, receipt: Receipt) -> Next:
+    """Write what the message says."""
+    taken = _taken(state, receipt)
+    if receipt.action in WRITES:
+        return Next(Step.WRITE, taken)
+    return Next(Step.NOTE, taken, "the timer runs again")
 
 
 def _taken(state: State | None, receipt: Receipt) -> State:
@@ -211,24 +264,24 @@ def _taken(state: State | None, receipt: Receipt) -> State:
         newest_ms=receipt.first_ms,
         by=receipt.by,
         seen=seen,
-        gone=receipt.action in _GONE,
-        runs=receipt.action in _RUNNING,
+        gone=receipt.action in DELETIONS,
+        runs=receipt.action in _RUNNING or receipt.action is Action.DISCARD,
     )
+
+
+def _noted(state: State, receipt: Receipt) -> State:
+    return replace(state, seen=_seen(state.seen, receipt.fingerprint, receipt.first_ms))
 
 
 def _seen(
     seen: tuple[tuple[str, int], ...], fingerprint: str, first_ms: int
 ) -> tuple[tuple[str, int], ...]:
-    """`seen` with one message more, by its earliest receipt; the oldest give way."""
+    """`seen` with one message more, by its latest receipt; the oldest give way."""
     known = dict(seen)
-    first_ms = min(first_ms, known.pop(fingerprint, first_ms))
+    if known.get(fingerprint, first_ms - 1) >= first_ms:
+        return seen
+    known.pop(fingerprint, None)
     return (*known.items(), (fingerprint, first_ms))[-KEPT_SEEN:]
-
-
-def _is_close(state: State, receipt: Receipt) -> bool:
-    """Tell whether two instances' clocks cannot say which of two messages was first."""
-    apart_ms = abs(receipt.first_ms - state.newest_ms)
-    return receipt.by != state.by and apart_ms < CLOCKS_DIFFER_MS
 
 
 # As it is kept in Salesforce ----------------------------------------------------------------------

@@ -4,57 +4,39 @@ For a first import, after an outage, and nightly. Clockify's word is the truth, 
 as for its messages says what an Event looks like. Nothing is changed without --apply. It keeps
 nothing but the file of refused entries: stopped at any point, the next run ends in the same state.
 
-Exit code: 0 all in order, 1 something is left (the last lines say what), 2 the call is wrong.
+Exit code: 0 all in order, 1 something is left or it broke off (the last lines say what), 2 the call
+is wrong, 3 nothing is left but entries that were refused.
 """
 
 import argparse
-import getpass
-import os
-import re
 import signal
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from tqdm import tqdm
-
-import mapping
-from clockify_salesforce.clockify.client import REGIONS, Clockify, region_and_key
+from clockify_salesforce.clockify.client import Clockify
 from clockify_salesforce.clockify.history import History, Json, start_of
-from clockify_salesforce.errors import IntegrationError
+from clockify_salesforce.errors import IntegrationError, SettingsError
+from clockify_salesforce.mapping_rules import Rules
 from clockify_salesforce.salesforce.client import Org
 from clockify_salesforce.salesforce.directory import Directory
-from commands.repair import Refusals, Repair
+from commands.repair.refusals import Refusals
+from commands.repair.repair import Repair
+from commands.repair.settle import Clock
+from commands.terminal import (
+    CREDENTIALS_FROM,
+    Progress,
+    WrongCall,
+    add_credentials,
+    api_key,
+    salesforce_credentials,
+    settings,
+)
 
 READ_S = 120.0  # for an answer of Salesforce's: 200 records may start 200 automations of the org's
 CLOCKIFY_TIMEOUT = (5.0, 60.0)
 CLOCKIFY_PATIENCE_S = 3 * 3600.0  # for one call: the Free plan allows 30 an hour
-LINE_EVERY_S = 10.0
-
-
-CREDENTIALS_FROM = (
-    "Credentials come from files, or from Secret Manager as the function's do:"
-    " SALESFORCE_CREDENTIALS and CLOCKIFY_API_KEY name the secrets."
-)
-
-
-class WrongCall(IntegrationError):
-    """An option or a setting is missing or wrong."""
-
-
-def add_credentials(parser: argparse.ArgumentParser) -> None:
-    """Add the options that name where credentials come from."""
-    parser.add_argument(
-        "--region",
-        default=os.environ.get("CLOCKIFY_REGION", ""),
-        choices=REGIONS,
-        help="Clockify's region, if any (or CLOCKIFY_REGION)",
-    )
-    parser.add_argument("--salesforce-credentials-file", type=Path, metavar="FILE")
-    parser.add_argument("--clockify-api-key-file", type=Path, metavar="FILE")
 
 
 def read_arguments() -> argparse.Namespace:
@@ -63,7 +45,7 @@ def read_arguments() -> argparse.Namespace:
         description="Compare Clockify's time entries of a period with the Events in Salesforce."
         " Nothing is changed without --apply.",
         epilog=f"{CREDENTIALS_FROM} Exit code: 0 all in order, 1 something is left, 2 the call is"
-        " wrong.",
+        " wrong, 3 only entries that were refused are left.",
     )
     parser.add_argument(
         "--workspace", required=True, metavar="ID", help="Clockify's id of the workspace"
@@ -85,19 +67,7 @@ def read_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--apply", action="store_true", help="change Salesforce")
     parser.add_argument("--list", action="store_true", help="print each change")
-    parser.add_argument(
-        "--region",
-        default=os.environ.get("CLOCKIFY_REGION", ""),
-        choices=REGIONS,
-        metavar="REGION",
-        help=f"Clockify's region:{' '.join(REGIONS)} (or CLOCKIFY_REGION)",
-    )
-    parser.add_argument(
-        "--salesforce-credentials-file", type=Path, metavar="FILE", help="instead of the secret"
-    )
-    parser.add_argument(
-        "--clockify-api-key-file", type=Path, metavar="FILE", help="instead of secret or prompt"
-    )
+    add_credentials(parser)
     parser.add_argument(
         "--refused-file",
         type=Path,
@@ -140,85 +110,6 @@ def period(arguments: argparse.Namespace, now: datetime) -> tuple[datetime, date
     return arguments.since, (arguments.until or today + day) + day
 
 
-def text_of(file: Path | None, setting: str) -> Callable[[], str] | None:
-    """What reads a secret: from the file, else from Secret Manager; None where neither is named.
-
-    Raises WrongCall for a file that cannot be read.
-    """
-    if file is not None:
-        try:
-            text = file.read_text(encoding="utf-8-sig").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise WrongCall(f"{file} cannot be read ({type(error).__name__})") from None
-        return lambda: text
-    name = os.environ.get(setting, "").strip()
-    if not name:
-        return None
-    if not re.fullmatch(r"projects/[^/]+/secrets/[^/]+(/versions/[^/]+)?", name):
-        raise WrongCall(f"{setting} is wrong: set it to something like projects/P/secrets/S")
-    from clockify_salesforce.secret import Secret  # Google's libraries, which a file does without
-
-    return Secret(name).value
-
-
-def salesforce_credentials(arguments: argparse.Namespace) -> Callable[[], str]:
-    """What reads the credentials' JSON. Raises WrongCall where nothing names them."""
-    read = text_of(arguments.salesforce_credentials_file, "SALESFORCE_CREDENTIALS")
-    if read is None:
-        raise WrongCall(
-            "no Salesforce credentials: set SALESFORCE_CREDENTIALS or --salesforce-credentials-file"
-        )
-    return read
-
-
-def api_key(arguments: argparse.Namespace) -> tuple[str, str]:
-    """Clockify's region and API key; the secret may hold both. Raises IntegrationError."""
-    read = text_of(arguments.clockify_api_key_file, "CLOCKIFY_API_KEY")
-    if read is not None:
-        text = read()
-    elif sys.stdin.isatty():
-        text = getpass.getpass("Clockify API key: ")
-    else:
-        raise WrongCall("no Clockify API key: set CLOCKIFY_API_KEY or --clockify-api-key-file")
-    region, key = region_and_key(text)
-    return region or arguments.region, key
-
-
-class Progress:
-    """A bar on a terminal, plain lines in a log; both on stderr."""
-
-    def __init__(self, since: datetime, until: datetime) -> None:
-        self._began = self._told = time.monotonic()
-        self._bar = tqdm(
-            total=round((until - since) / timedelta(days=1), 2),
-            disable=None,  # not on a terminal
-            bar_format="{l_bar}{bar}| {n:.0f} of {total:.0f} days, {remaining} left{postfix}",
-            file=sys.stderr,
-        )
-        self._since, self._until = since, until
-
-    def tell(self, text: str) -> None:
-        """Say a sentence without spoiling the bar."""
-        tqdm.write(text, file=sys.stderr)
-        sys.stderr.flush()
-
-    def reach(self, moment: datetime, entries: int) -> None:
-        """Show that all before `moment` is done."""
-        rate = entries / max(0.001, time.monotonic() - self._began)
-        told = f"{entries:,} entries, {rate:,.0f}/s"
-        self._bar.set_postfix_str(told, refresh=False)
-        self._bar.update(round((moment - self._since) / timedelta(days=1), 2) - self._bar.n)
-        late = time.monotonic() - self._told >= LINE_EVERY_S
-        if self._bar.disable and (late or moment >= self._until):
-            self._told = time.monotonic()
-            done = (moment - self._since) / (self._until - self._since)
-            self.tell(f"{done:4.0%}, up to {moment:%Y-%m-%d %H:%M}: {told}")
-
-    def close(self) -> None:
-        """Leave the bar as it is."""
-        self._bar.close()
-
-
 def summary(count: Counter[str], *, apply: bool) -> str:
     """The run's result, a line for each kind."""
     done = ("created", "updated", "deleted") if apply else ("to create", "to update", "to delete")
@@ -230,11 +121,13 @@ def summary(count: Counter[str], *, apply: bool) -> str:
     ]
     rare = [
         ("still running", count["running"], "no Event before it is stopped"),
-        ("newer", count["newer"], "a message has been quicker"),
-        ("left alone", count["foreign"], "made by somebody else, gone in Clockify"),
+        ("left out", count["withdrawn"], "by mapping.toml"),
+        ("meanwhile", count["meanwhile"], "a message came too: Clockify's word of then is written"),
+        ("left alone", count["foreign"], "not known to be this workspace's"),
         ("surplus", count["surplus"], "not deleted: too many"),
         ("refused", count["refused"], "see above"),
         ("notes", count["notes"], "owner or links that were left out"),
+        ("cleaned up", count["cleaned up"], "what messages said, 30 days ago or longer"),
     ]
     lines += [line for line in rare if line[1]]
     return "\n".join(f"  {name:<14}{number:>10,}  {why}".rstrip() for name, number, why in lines)
@@ -243,10 +136,9 @@ def summary(count: Counter[str], *, apply: bool) -> str:
 def run(arguments: argparse.Namespace) -> int:
     """Compare and, with --apply, repair. Returns the exit code; raises IntegrationError."""
     since, until = period(arguments, datetime.now(UTC))
-    version = os.environ.get("SALESFORCE_API_VERSION") or "65.0"
-    subject = mapping.check_subject(os.environ.get("EVENT_SUBJECT") or mapping.DEFAULT_SUBJECT)
-    credentials = salesforce_credentials(arguments)
-    region, key = api_key(arguments)
+    found = settings()
+    credentials = salesforce_credentials(arguments, found)
+    region, key = api_key(arguments, found)
     progress = Progress(since, until)
 
     def clockify(*, timeout: tuple[float, float] = CLOCKIFY_TIMEOUT) -> Clockify:
@@ -261,8 +153,9 @@ def run(arguments: argparse.Namespace) -> int:
             timeout=timeout,
         )
 
-    org = Org(credentials, version=version, read_s=READ_S)
-    history = History(clockify(), arguments.workspace, arguments.users)
+    org = Org(credentials, version=found.salesforce_api_version, read_s=READ_S)
+    own = clockify()
+    history = History(own, arguments.workspace, arguments.users)
     refusals = Refusals(arguments.refused_file)
 
     def is_in_period(entry: Json) -> bool:
@@ -275,27 +168,32 @@ def run(arguments: argparse.Namespace) -> int:
             history,
             Directory(org, clockify=clockify),
             refusals,
+            Clock(own),
+            workspace=arguments.workspace,
+            rules=Rules(subject=found.event_subject),
             apply=arguments.apply,
-            subject=subject,
             most_deletions=arguments.most_deletions,
             deletes=not arguments.users,
             tell=progress.tell,
             show=print if arguments.list else lambda line: None,
         )
+        repair.begin()
         for window in history.windows(since, until):
             repair.take(window)
             progress.reach(window.until, repair.count["entries"])
+            repair.begin()
         repair.finish(is_in_period)
     finally:
         progress.close()
-    is_left = bool(repair.count["surplus"] or repair.count["refused"])
     if arguments.apply and refusals.finish():
         progress.tell(f"{arguments.refused_file} holds what was refused; the next run takes it up.")
     what = "Repaired:" if arguments.apply else "Dry run, nothing is changed:"
     last = until - timedelta(days=1)
     print(f"{what} Clockify's entries from {since:%Y-%m-%d} to {last:%Y-%m-%d} (UTC)")
     print(summary(repair.count, apply=arguments.apply))
-    return 1 if is_left else 0
+    if repair.count["surplus"]:
+        return 1
+    return 3 if repair.count["refused"] else 0
 
 
 def main() -> int:
@@ -304,7 +202,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return run(read_arguments())
-    except WrongCall as error:
+    except (WrongCall, SettingsError) as error:
         print(error, file=sys.stderr)
         return 2
     except IntegrationError as error:

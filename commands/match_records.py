@@ -26,12 +26,13 @@ from clockify_salesforce.clockify.client import Clockify
 from clockify_salesforce.errors import IntegrationError
 from clockify_salesforce.salesforce.client import Org
 from clockify_salesforce.salesforce.errors import SalesforceRefused, refusal_of
-from commands.backfill import (
+from commands.terminal import (
     CREDENTIALS_FROM,
     WrongCall,
     add_credentials,
     api_key,
     salesforce_credentials,
+    settings,
 )
 from commands.webhooks import find_workspace
 
@@ -359,17 +360,16 @@ def read_arguments() -> argparse.Namespace:
 
 def run(arguments: argparse.Namespace) -> int:
     """Propose and, where wished, write. Returns the exit code; raises IntegrationError."""
-    credentials = salesforce_credentials(arguments)
-    region, key = api_key(arguments)
+    found = settings()
+    credentials = salesforce_credentials(arguments, found)
+    region, key = api_key(arguments, found)
     clockify = Clockify(
         api_key=key,
         region=region,
         patience=PATIENCE_S,
         on_wait=lambda wait_s: print(f"Clockify asks to wait {wait_s:.0f} s", file=sys.stderr),
     )
-    org = Org(
-        credentials, version=os.environ.get("SALESFORCE_API_VERSION") or "65.0", read_s=READ_S
-    )
+    org = Org(credentials, version=found.salesforce_api_version, read_s=READ_S)
     workspace = find_workspace(clockify, arguments.workspace)
     accounts: dict[str, str] = {}
     written, refused, left = 0, 0, 0

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from clockify_salesforce.clockify.api_key import checked_region, region_and_key
+from clockify_salesforce.clockify.api_key import read_region, region_and_key
 from clockify_salesforce.errors import IntegrationError, SettingsError
 from clockify_salesforce.salesforce.credentials import sign_in_arguments
 from clockify_salesforce.settings import Settings, read_settings
@@ -56,7 +56,7 @@ def add_credentials(parser: argparse.ArgumentParser) -> None:
 
 def _region(text: str) -> str:
     try:
-        return checked_region(text)
+        return read_region(text)
     except SettingsError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

@@ -1,15 +1,18 @@
 """Create the Clockify webhooks that are missing for the function's URL, and print their secrets.
 
-The API key comes on stdin and is kept nowhere; for a regional workspace it is the region (euc1,
-use2, euw2, apse2), a space and the key. stdout is the signing secrets of all webhooks
-that point to the URL, one per line, for `gcloud secrets versions add`; stderr is for people
-and holds nothing secret. https://docs.clockify.me/#tag/Webhooks
+The API key comes on stdin and is kept nowhere; a workspace's region (euc1, use2, euw2, apse2) or
+subdomain and a space may stand in front of it. stdout is the signing secrets of all webhooks
+that point to the URL, one per line, for `gcloud secrets versions add`, or with --find-workspace the
+workspace's id; stderr is for people and holds nothing secret.
+https://docs.clockify.me/#tag/Webhooks
 """
 
 import argparse
+import re
 import sys
 
-from clockify_salesforce.clockify.client import Clockify, ClockifyError, Json, region_and_key
+from clockify_salesforce.clockify.api_key import read_api_key
+from clockify_salesforce.clockify.client import Clockify, ClockifyError, Json
 from clockify_salesforce.errors import IntegrationError
 
 # In order of worth: a Free workspace has three webhooks, and the first two are the time entries.
@@ -26,21 +29,29 @@ LIMIT_STATUSES = (400, 402, 403)  # what Clockify answers when the plan allows n
 
 
 def say(text: str) -> None:
-    """Tell the person at the terminal."""
-    print(text, file=sys.stderr, flush=True)
+    """Tell the person at the terminal, without what moves its cursor: names may hold that."""
+    plain = "".join(each if each.isprintable() or each == "\n" else "?" for each in text)
+    print(plain, file=sys.stderr, flush=True)
 
 
-def find_workspace(clockify: Clockify, wanted: str | None) -> str:
-    """Return the id of the workspace that is wanted, or of the only one that the key sees."""
+def find_workspace(clockify: Clockify, wanted: str | None, preferred: str | None = None) -> str:
+    """Return the id of the workspace that is wanted, or of the only one that the key sees.
+
+    `preferred` is taken where the key sees it among several. Raises ClockifyError.
+    """
     if wanted:
         return wanted
     found = clockify.get("/workspaces")
-    if not isinstance(found, list) or not found:
+    seen = [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+    ids = [str(item.get("id")) for item in seen]
+    if not ids or not all(re.fullmatch(r"[0-9a-f]{24}", each) for each in ids):
         raise ClockifyError("This API key sees no Clockify workspace.")
-    if len(found) > 1:
-        names = ", ".join(f"{item.get('id')} ({item.get('name')})" for item in found)
+    if preferred in ids:
+        return preferred
+    if len(ids) > 1:
+        names = ", ".join(f"{item['id']} ({str(item.get('name'))[:60]})" for item in seen)
         raise ClockifyError(f"This API key sees several workspaces; name one: --workspace {names}")
-    return str(found[0]["id"])
+    return ids[0]
 
 
 def hook_name(event: str) -> str:
@@ -108,41 +119,59 @@ def delete_all(clockify: Clockify, workspace: str, hooks: list[Json], *, dry_run
         say(f"  {hook.get('webhookEvent')}: {'would be ' if dry_run else ''}deleted")
 
 
-def main() -> int:
-    """Run the command line; 0 when all is there that the plan allows, else 1."""
+def read_arguments() -> argparse.Namespace:
+    """Read the command line; a wrong one ends the program with 2."""
     parser = argparse.ArgumentParser(description="The API key is read from stdin.")
-    parser.add_argument("--url", required=True, help="where the function answers")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--url", help="where the function answers")
+    what.add_argument(
+        "--find-workspace", action="store_true", help="only print the id of the key's workspace"
+    )
+    parser.add_argument("--preferred", help="with --find-workspace: this one, if the key sees it")
     parser.add_argument("--workspace", help="Clockify's workspace id; needed if there are several")
     parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
     parser.add_argument("--delete", action="store_true", help="delete the URL's webhooks instead")
-    arguments = parser.parse_args()
-    try:
-        region, key = region_and_key(sys.stdin.readline())
-        clockify = Clockify(
-            api_key=key,
-            region=region,
-            patience=PATIENCE,
-            on_wait=lambda seconds: say(f"  Clockify asks to wait {seconds:.0f} s"),
-        )
-        workspace = find_workspace(clockify, arguments.workspace)
-        url = arguments.url.rstrip("/")
-        there = [
-            hook
-            for hook in clockify.webhooks(workspace)
-            if str(hook.get("url", "")).rstrip("/") == url
-        ]
-        if arguments.delete:
-            delete_all(clockify, workspace, there, dry_run=arguments.dry_run)
-            return 0
-        created, stopped_by = create_missing(
-            clockify, workspace, arguments.url, there, dry_run=arguments.dry_run
-        )
-    except IntegrationError as error:
-        say(str(error))
-        return 1
+    return parser.parse_args()
+
+
+def run(arguments: argparse.Namespace) -> ClockifyError | None:
+    """Do what the command line says; return what stopped it before the end, if anything did.
+
+    Raises IntegrationError where nothing was done.
+    """
+    given = read_api_key(sys.stdin.readline())
+    clockify = Clockify(
+        api_key=given.key,
+        region=given.region,
+        patience=PATIENCE,
+        on_wait=lambda seconds: say(f"  Clockify asks to wait {seconds:.0f} s"),
+    )
+    workspace = find_workspace(clockify, arguments.workspace, arguments.preferred)
+    if arguments.find_workspace:
+        print(workspace)
+        return None
+    url = arguments.url.rstrip("/")
+    hooks = clockify.webhooks(workspace)
+    there = [hook for hook in hooks if str(hook.get("url", "")).rstrip("/") == url]
+    if arguments.delete:
+        delete_all(clockify, workspace, there, dry_run=arguments.dry_run)
+        return None
+    created, stopped_by = create_missing(
+        clockify, workspace, arguments.url, there, dry_run=arguments.dry_run
+    )
     # What exists must be let in, even if another one could not be created.
     for secret in secrets_of(there + created):
         print(secret)
+    return stopped_by
+
+
+def main() -> int:
+    """Run the command line; 0 when all is there that the plan allows, else 1."""
+    arguments = read_arguments()
+    try:
+        stopped_by: IntegrationError | None = run(arguments)
+    except IntegrationError as error:
+        stopped_by = error
     if stopped_by:
         say(str(stopped_by))
         return 1

@@ -188,6 +188,8 @@ class CloudTasks:
         while task.name in self.waiting:
             while self.paused and not task.now.is_set():
                 await asyncio.sleep(0.05)
+            if task.name not in self.waiting:
+                return
             task.now.clear()
             async with self._room:
                 status = await self._post(task)

@@ -7,11 +7,11 @@ https://developer.salesforce.com/docs/atlas.en-us.soql_sosl.meta/soql_sosl/sforc
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 Record = Mapping[str, object]
 _TOKEN = re.compile(
-    r"\s*('(?:[^'\\]|\\.)*'|\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:?\d\d)|-?\d+(?:\.\d+)?|[\w.]+"
+    r"\s*('(?:[^'\\]|\\.)*'|\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:?\d\d)|LAST_N_DAYS:\d+|-?\d+(?:\.\d+)?|[\w.]+"
     r"|<=|>=|!=|<>|[=<>(),])"
 )
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT")
@@ -40,13 +40,14 @@ class Query:
     limit: int | None
 
 
-def parse(text: str) -> Query:
-    """Parse one SELECT. Raises Malformed."""
-    return _Parser(text).query()
+def parse(text: str, now: datetime | None = None) -> Query:
+    """Parse one SELECT; `now`: what its date literals are reckoned from. Raises Malformed."""
+    return _Parser(text, now or datetime.now(UTC)).query()
 
 
 class _Parser:
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, now: datetime) -> None:
+        self._now = now
         self._tokens: list[str] = []
         self._names: list[str] = []
         self._equal: list[tuple[str, list[str]]] = []
@@ -141,6 +142,11 @@ class _Parser:
             return re.sub(r"\\(.)", r"\1", token[1:-1])
         if _MOMENT.match(token):
             return datetime.fromisoformat(token)
+        if token.startswith("LAST_N_DAYS:"):
+            # From midnight, where the user lives: here UTC.
+            # https://developer.salesforce.com/docs/atlas.en-us.soql_sosl.meta/soql_sosl/sforce_api_calls_soql_select_dateformats.htm
+            today = self._now.replace(hour=0, minute=0, second=0, microsecond=0)
+            return today - timedelta(days=int(token.rpartition(":")[2]))
         if re.fullmatch(r"-?\d+(\.\d+)?", token):
             return float(token)
         words = {"NULL": None, "TRUE": True, "FALSE": False}

@@ -1,74 +1,90 @@
-"""Where a Clockify workspace's API is, and the key to it: what a secret, a file or a prompt holds.
+"""The Clockify API key, and which of Clockify's addresses it belongs to: read and checked.
 
-Pure, standard library only. Nothing that was given is ever quoted: it may be the key.
-https://docs.clockify.me/#section/API-URLs
+Pure and without any package, so that deploy.sh checks with it what it is about to store.
+https://clockify.me/help/troubleshooting/api-base-endpoint-for-subdomain-data-region-users
 """
 
 import re
+from dataclasses import dataclass, field
 
 from clockify_salesforce.errors import SettingsError
 
-REGIONS = ("", "euc1", "use2", "euw2", "apse2")
+REGIONS = ("euc1", "use2", "euw2", "apse2")
+GLOBAL_HOSTS = ("api", "app", "www", "")  # in front of clockify.me
+SHORTEST_KEY = 16  # characters; Clockify's have 48
 
-# The front of SUB.clockify.me: a region's prefix, or a workspace's own subdomain.
-_SUBDOMAIN = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
-_ADDRESS = re.compile(r"(?:https?://)?([^/]+)\.clockify\.me(?:/.*)?", re.IGNORECASE)
-# Hosts of Clockify's that are no region: the global API, its reports, the app, the website.
-_GLOBAL = ("api", "reports.api", "app", "www", "global")
-_SHORTEST_KEY = 16  # Clockify's have 48 letters and digits
+_ADDRESS = re.compile(r"(?:https?://)?(?:([a-z0-9.-]*)\.)?clockify\.me(?:[:/?#].*)?", re.I)
+_SUBDOMAIN = re.compile(r"[a-z0-9](-?[a-z0-9])*")
+# Nothing that was given is ever quoted: where region and key are swapped, it is the key.
+_WHERE = "copy it from Clockify, Preferences, Advanced, Manage API keys"
+_FRONT = (
+    f"only its region may stand in front of it: {', '.join(REGIONS)}, or the workspace's subdomain,"
+    " such as acme for https://acme.clockify.me"
+)
 
 
-def region_and_key(text: str) -> tuple[str, str]:
-    """Split what was given: a key, or a region, a space and the key.
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key and where it is valid. `region`: '' is the global one, else 'euc1' or a subdomain."""
 
-    A workspace on a subdomain of its own has that in place of the region, or its whole address.
-    Raises SettingsError for anything else.
+    key: str = field(repr=False)
+    region: str = ""
+
+    def __str__(self) -> str:
+        """The text that a secret holds: the key, with its region and a space in front."""
+        return f"{self.region} {self.key}".strip()
+
+
+def read_region(text: str) -> str:
+    """Return a region ('euc1'), a subdomain ('acme') or '' for the global one.
+
+    Takes the name itself or the workspace's address, such as https://acme.clockify.me. Raises
+    SettingsError, without quoting what it read.
     """
-    parts = text.split()
-    if not 1 <= len(parts) <= 2:
+    name = text.strip()
+    if address := _ADDRESS.fullmatch(name):
+        name = (address[1] or "").lower()
+        if name in GLOBAL_HOSTS:
+            return ""
+    if name and (len(name) > 63 or not _SUBDOMAIN.fullmatch(name)):
         raise SettingsError(
-            "The Clockify API key is empty or has a space or line break in it: copy it again from"
-            " Clockify, Preferences, Advanced, Manage API keys. A region, if any, comes first, then"
-            " a space and the key."
+            f"The Clockify region is none: it is one of {', '.join(REGIONS)}, or the workspace's"
+            " subdomain, such as acme for https://acme.clockify.me; the global one has no name."
         )
-    key = parts[-1]
-    if not key.isascii() or not key.isprintable() or len(key) < _SHORTEST_KEY:
-        raise SettingsError(
-            "What was given is no Clockify API key, which has 48 letters and digits: copy it again"
-            " from Clockify, Preferences, Advanced, Manage API keys. The region, if any, comes"
-            " first, then a space and the key."
-        )
-    return checked_region(parts[0] if len(parts) == 2 else ""), key
+    return name
 
 
-def checked_region(region: str) -> str:
-    """Return the region as `api_url` takes it: '' for the global one, else a subdomain.
+def read_api_key(text: str, *, region: str = "") -> ApiKey:
+    """Read what a secret, file or prompt holds: a key, or its region, a space and the key.
 
-    Takes a region, a subdomain or the address of a workspace. Raises SettingsError.
+    `region` is valid where none stands in front of the key. Raises SettingsError, without quoting
+    what it read.
     """
-    region = region.strip()
-    if address := _ADDRESS.fullmatch(region):
-        region = address[1]
-    if region.lower() in _GLOBAL:
-        return ""
-    if region and not _SUBDOMAIN.fullmatch(region.lower()):
-        known = ", ".join(name for name in REGIONS if name)
+    *front, key = text.split() or [""]
+    if len(front) > 1 or not re.fullmatch(r"[!-~]+", key):
         raise SettingsError(
-            f"What stands for Clockify's region is none: one of {known} belongs there, or the"
-            " workspace's own subdomain, like acme for https://acme.clockify.me; nothing for the"
-            " global one. In front of a key, it comes first, then a space and the key."
+            f"The Clockify API key is empty or has a space in it: {_WHERE}; {_FRONT}."
         )
-    return region.lower()
+    if front and (len(front[0]) > len(key) or _ADDRESS.fullmatch(key)):
+        raise SettingsError(f"The Clockify API key stands in front of its region: {_FRONT}.")
+    if len(key) < SHORTEST_KEY:
+        raise SettingsError(f"The Clockify API key is too short to be one: {_WHERE}; {_FRONT}.")
+    return ApiKey(key, read_region(front[0] if front else region))
 
 
 def api_url(region: str = "") -> str:
-    """Return the base URL of the REST API: '' for the global region, else e.g. 'euc1'."""
-    return f"https://{checked_region(region) or 'api'}.clockify.me/api/v1"
+    """Return the base URL of the REST API of a region or subdomain, '' for the global one."""
+    return f"https://{region or 'api'}.clockify.me/api/v1"
 
 
 def reports_url(region: str = "") -> str:
-    """Return the base URL of the Reports API of a region, '' for the global one."""
-    region = checked_region(region)
+    """Return the base URL of the Reports API of a region or subdomain, '' for the global one."""
     if not region:
         return "https://reports.api.clockify.me/v1"
     return f"https://{region}.clockify.me/report/v1"
+
+
+def region_and_key(text: str) -> tuple[str, str]:
+    """Read what a secret, file or prompt holds, as a region and a key. Raises SettingsError."""
+    read = read_api_key(text)
+    return read.region, read.key

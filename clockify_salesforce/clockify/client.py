@@ -16,7 +16,7 @@ from urllib.parse import quote
 import requests
 
 from clockify_salesforce.clockify.api_key import REGIONS as REGIONS
-from clockify_salesforce.clockify.api_key import api_url, reports_url
+from clockify_salesforce.clockify.api_key import api_url, read_region, reports_url
 from clockify_salesforce.clockify.api_key import region_and_key as region_and_key
 from clockify_salesforce.errors import IntegrationError
 
@@ -74,8 +74,8 @@ class Clockify:
                 "The Clockify API key is empty or has a space or line break in it: copy it again"
                 " from Clockify, Preferences, Advanced, Manage API keys."
             )
-        self._base = api_url(region)
-        self._reports = reports_url(region)
+        region = read_region(region)
+        self._base, self._reports = api_url(region), reports_url(region)
         self._patience = patience
         self._on_wait = on_wait
         self._timeout = timeout

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from clockify_salesforce.clockify.client import Clockify, ClockifyError
+from clockify_salesforce.mapping_rules import Rules
 
 # Clockify's Free plan gives 31 days a report.
 LONGEST, SECOND = timedelta(days=31), timedelta(seconds=1)
@@ -54,6 +55,17 @@ class Asks:
     approved: bool = False
     groups: bool = False
     told: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, rules: Rules, users: Sequence[str] = ()) -> "Asks":
+        """What has to be known of an entry, so that the rules say of it what a message would.
+
+        ShowAs reads the type as well; without it a new Event is Busy, which is worth no call.
+        """
+        filters = {condition.name for condition in (*rules.only, *rules.never)}
+        told = ["type"] if "type" in filters else []
+        told += ["customFieldValues"] if rules.custom_fields else []
+        return cls(users, "approved" in filters, "group" in filters, told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,30 +188,9 @@ class History:
         return page
 
     def _report(self, since: datetime, until: datetime, number: int, *, any_status: bool) -> _Page:
-        body: Json = {
-            "dateRangeStart": f"{since:%Y-%m-%dT%H:%M:%S}.000Z",
-            "dateRangeEnd": f"{until - timedelta(milliseconds=1):%Y-%m-%dT%H:%M:%S}.999Z",
-            "timeZone": "UTC",
-            "exportType": "JSON",
-            "rounding": False,
-            "amountShown": "HIDE_AMOUNT",
-            "sortOrder": "ASCENDING",
-            "detailedFilter": {
-                "page": number,
-                "pageSize": self._sizes[0],
-                "sortColumn": "DATE",
-                "options": {"totals": "CALCULATE"},
-            },
-        }
-        if self._asks.approved:
-            body["approvalState"] = "APPROVED"
-        if self._users:
-            body["users"] = {"ids": self._users, "contains": "CONTAINS", "status": "ALL"}
-        elif any_status:
-            body["users"] = {"contains": "CONTAINS", "status": "ALL"}
         path = f"/workspaces/{quote(self._workspace, '')}/reports/detailed"
         try:
-            answer = self._clockify.report(path, body)
+            answer = self._clockify.report(path, self._asked(since, until, number, any_status))
         except ClockifyError as error:
             if error.status != 400 or len(self._sizes) == 1:
                 raise
@@ -218,11 +209,35 @@ class History:
             total=count if isinstance(count, int) else None,
         )
 
+    def _asked(self, since: datetime, until: datetime, number: int, any_status: bool) -> Json:
+        """The request for one page of a report."""
+        asked: Json = {
+            "dateRangeStart": f"{since:%Y-%m-%dT%H:%M:%S}.000Z",
+            "dateRangeEnd": f"{until - timedelta(milliseconds=1):%Y-%m-%dT%H:%M:%S}.999Z",
+            "timeZone": "UTC",
+            "exportType": "JSON",
+            "rounding": False,
+            "amountShown": "HIDE_AMOUNT",
+            "sortOrder": "ASCENDING",
+            "detailedFilter": {
+                "page": number,
+                "pageSize": self._sizes[0],
+                "sortColumn": "DATE",
+                "options": {"totals": "CALCULATE"},
+            },
+        }
+        if self._asks.approved:
+            asked["approvalState"] = "APPROVED"
+        if self._users:
+            asked["users"] = {"ids": self._users, "contains": "CONTAINS", "status": "ALL"}
+        elif any_status:
+            asked["users"] = {"contains": "CONTAINS", "status": "ALL"}
+        return asked
+
     def clock_ms(self) -> int:
         """The time in milliseconds since 1970, right also where this machine's clock is wrong.
 
-        It becomes the version of Events, next to those of the function's messages: a clock that is
-        ahead would make Salesforce refuse the messages that come.
+        It is compared with the times at which the function received its messages.
         """
         return round((time.time() - self._clockify.clock_ahead_s) * 1000)
 
@@ -252,8 +267,8 @@ class History:
         if not entry["id"] or all(entry.get(name) is not None for name in self._asks.told):
             return self._with_groups(entry)
         found = self._clockify.time_entry(self._workspace, str(entry["id"])) or {}
-        told = {name: found[name] for name in self._asks.told if found.get(name) is not None}
-        return self._with_groups(entry | told)
+        more = {name: value for name, value in found.items() if entry.get(name) is None}
+        return self._with_groups(entry | more)
 
     def _with_groups(self, entry: Json) -> Json:
         if not self._asks.groups:

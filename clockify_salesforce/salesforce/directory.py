@@ -195,7 +195,7 @@ class Directory:
         notes: list[str] = []
         for _ in range(2):
             due = self._due(wanted, patience.now)
-            if not due or patience.left() < LEAST_S:
+            if not due:
                 break
             if not any(lookup.reads_all(patience.now) for lookup, _ in due):
                 return notes + self._ask(due, patience)
@@ -204,9 +204,8 @@ class Directory:
             if not self._reading.acquire(timeout=patience.left() if waits else 0.0):
                 break
             try:
-                due = self._due(wanted, patience.now)  # without what the other thread has read
-                if due and patience.left() >= LEAST_S:
-                    notes += self._ask(due, patience)
+                # The other thread may have read it.
+                notes += self._ask(self._due(wanted, patience.now), patience)
             finally:
                 self._reading.release()
         return notes
@@ -221,6 +220,8 @@ class Directory:
         return due
 
     def _ask(self, due: Sequence[_Wanted], patience: Patience) -> list[str]:
+        if patience.left() < LEAST_S:
+            return []
         now = patience.now
         asked = [(lookup, lookup.question(value, now)) for lookup, value in due]
         answers: list[object] = []

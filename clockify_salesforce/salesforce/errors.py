@@ -56,9 +56,7 @@ _ADVICE = {
     "ENTITY_IS_DELETED": "what holds the entry's id lies in the recycle bin: empty that",
     "API_DISABLED_FOR_ORG": "the API is switched off for this org or user",
 }
-_FLOW_NAME = re.compile(
-    "\\bthe [\u201c\"\u2018'](.{1,80}?)[\u201d\"\u2019'] (?:process|flow) failed"
-)
+_FLOW_NAME = re.compile('[\u201c"]([^\u201c\u201d"]{1,80})[\u201d"] (?:process|flow) failed')
 _TRIGGER_NAME = re.compile(r"^(\w{1,80}): execution of")
 
 

@@ -188,7 +188,6 @@ class Lookup:
     def _switch_off(self, now: float) -> None:
         with self._lock:
             self._off_until = now + FOUND_S
-            self._answers.clear()
             self._extent, self._problem = Extent.UNREAD, ""
 
     def _keep_all(self, rows: list[tuple[str, set[str]]], now: float, *, is_whole: bool) -> None:

@@ -23,7 +23,7 @@ from sandbox.webhooks import Webhooks
 from sandbox.world import World
 
 FILES = Path(__file__).parent
-LOOK_S = 0.2  # how often what has changed is looked for
+LOOK_S = 0.15  # how often what has changed is looked for
 _TYPES = {"page.css": "text/css", "page.js": "text/javascript"}
 _FULL_CALENDAR = "cone/calendar/browser/static/fullcalendar/fullcalendar.min.js"
 
@@ -86,7 +86,7 @@ class Page:
 
     async def _state(self, _: web.Request) -> web.StreamResponse:
         return web.json_response(
-            self._sections() | {"events": list(picture.events(self._world).values())}
+            self._sections() | {"events": list(picture.EventRows(self._world).look().values())}
         )
 
     async def _event(self, request: web.Request) -> web.StreamResponse:
@@ -99,21 +99,22 @@ class Page:
             headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
         )
         await response.prepare(request)
+        rows = picture.EventRows(self._world)
         shown: dict[str, Any] = {}
         drawn: dict[str, Any] = {}
         first = True
         while request.transport is not None and not request.transport.is_closing():
             began = time.perf_counter()
-            sections, events = self._sections(), picture.events(self._world)
+            sections, events = self._sections(), rows.look()
             change = {name: value for name, value in sections.items() if shown.get(name) != value}
-            changed = {each: row for each, row in events.items() if drawn.get(each) != row}
+            changed = {each: row for each, row in events.items() if drawn.get(each) is not row}
             gone = [each for each in drawn if each not in events]
             if first or changed or gone:
                 change["events"] = {"first": first, "changed": changed, "gone": gone}
             if change:
                 await response.write(f"data: {json.dumps(change)}\n\n".encode())
             shown, drawn, first = sections, events, False
-            # With thousands of Events a look takes longer: leave the most of the time to others.
+            # With thousands of Events a look takes longer: most of the time is the others'.
             await asyncio.sleep(max(LOOK_S, 4 * (time.perf_counter() - began)))
         return response
 

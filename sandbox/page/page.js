@@ -6,6 +6,7 @@ const told = {}               // section -> what the server told last
 const events = new Map()      // Event id -> its row
 const drawn = new Map()       // id in the calendar -> [its text as JSON, FullCalendar's object]
 const MANY = 100              // changes that are drawn anew at once rather than one by one
+const CROWD = 300             // Events in view, from which on more stand behind "+2 more"
 let calendar, open = null, editing = null, told_until
 
 function make(name, attributes = {}, ...children) {
@@ -40,19 +41,17 @@ function tell(sentence, day) {
 
 // The calendar ---------------------------------------------------------------------------------
 
-const clock = moment => moment.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false })
-const day = moment => moment.toLocaleDateString("en-GB", { weekday: "short", day: "numeric", month: "short" })
+const { format: clock } = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" })
+const { format: day } = new Intl.DateTimeFormat("en-GB", { weekday: "short", day: "numeric", month: "short" })
 const span = row => {
   const [start, end] = [new Date(row.start), new Date(row.end)]
   const other = start.toDateString() === end.toDateString() ? "" : `${day(end)} `
   return `${day(start)}, ${clock(start)} to ${other}${clock(end)}`
 }
-const accountName = id => told.accounts?.find(account => account.id === id)?.name ?? ""
-const KINDS = { busy: "", free: "break", absent: "absent" }
-function colour(row) {
-  const at = (told.accounts ?? []).findIndex(account => account.id === row.account)
-  return `account-${at < 0 ? "none" : at % 8}`
-}
+const accountName = id => told.accounts.find(account => account.id === id)?.name ?? ""
+const KINDS = { busy: "", free: "Break", absent: "Absent" }
+const accountAt = row => told.accounts.findIndex(account => account.id === row.account)
+const colour = row => `account-${accountAt(row) < 0 ? "none" : accountAt(row) % 8}`
 const spoken = row => [row.subject, KINDS[row.kind], row.what || "no link", accountName(row.account),
   row.owner, span(row)].filter(Boolean).join(", ")
 
@@ -72,7 +71,7 @@ function wanted() {
     const date = `${start.getFullYear()}-${String(start.getMonth() + 1).padStart(2, "0")}-${String(start.getDate()).padStart(2, "0")}`
     const key = `${date} ${row.account}`
     const sum = result.get(key) ?? { id: key, start: date, allDay: true,
-      classNames: [colour(row)], extendedProps: { sum: { count: 0, hours: 0 } } }
+      classNames: [colour(row)], extendedProps: { at: accountAt(row), sum: { count: 0, hours: 0 } } }
     const { sum: numbers } = sum.extendedProps
     numbers.count += 1
     numbers.hours += (new Date(row.end) - start) / 3600000
@@ -87,16 +86,16 @@ function draw(fresh = new Set()) {
   const gone = [...drawn.keys()].filter(id => !now.has(id))
   const changed = [...now].filter(([id, event]) => drawn.get(id)?.[0] !== JSON.stringify(event))
   if (gone.length + changed.length > MANY) {
-    drawn.clear()
     calendar.batchRendering(() => {
-      calendar.removeAllEvents()
-      calendar.getEventSources().forEach(source => source.remove())
+      clear()
+      calendar.setOption("eventMaxStack", now.size > CROWD ? 2 : 4)
       calendar.addEventSource([...now.values()])
       for (const event of calendar.getEvents()) drawn.set(event.id, [JSON.stringify(now.get(event.id)), event])
     })
     return
   }
   calendar.batchRendering(() => {
+    calendar.setOption("eventMaxStack", now.size > CROWD ? 2 : 4)
     for (const id of gone) { drawn.get(id)[1].remove(); drawn.delete(id) }
     for (const [id, event] of changed) {
       drawn.get(id)?.[1].remove()
@@ -104,21 +103,33 @@ function draw(fresh = new Set()) {
       drawn.set(id, [JSON.stringify(event), calendar.addEvent({ ...event, classNames })])
     }
   })
+  // Else they would flash again in the next view.
+  if (fresh.size) setTimeout(() => calendar.batchRendering(() => {
+    for (const [id, event] of changed) if (drawn.get(id)?.[0] === JSON.stringify(event))
+      drawn.get(id)[1].setProp("classNames", event.classNames)
+  }), 2000)
+}
+
+function clear() {
+  drawn.clear()
+  calendar.removeAllEvents()
+  calendar.getEventSources().forEach(source => source.remove())
 }
 
 function content({ event, view }) {
   const { row, sum } = event.extendedProps
   if (sum) return { domNodes: [make("span", { class: "what" }, event.title)] }
-  const first = [row.what || row.subject, KINDS[row.kind] && `(${KINDS[row.kind]})`].filter(Boolean).join(" ")
+  const first = [KINDS[row.kind], row.what || row.subject].filter(Boolean).join(" · ")
   const nodes = [make("span", { class: "what" }, first)]
-  if (view.type !== "listWeek") nodes.push(make("span", { class: "more" }, `${clock(event.start)} – ${clock(event.end ?? event.start)}`))
+  const list = view.type === "listWeek"
+  if (!list) nodes.push(make("span", { class: "more" }, `${clock(event.start)} – ${clock(event.end ?? event.start)}`))
   for (const more of [row.text, row.owner])
     if (more) nodes.push(make("span", { class: "more" }, more))
-  return { domNodes: nodes }
+  return { domNodes: list ? [make("button", { type: "button", class: "plain", "aria-label": event.title }, ...nodes)] : nodes }
 }
 
 function start(first) {
-  const newest = [...events.values()].reduce((a, b) => !a || b.changed > a.changed ? b : a, null)
+  const newest = [...events.values()].reduce((a, b) => !a || b.changed >= a.changed ? b : a, null)
   const at = newest ? new Date(newest.start) : new Date()
   const narrow = matchMedia("(max-width: 40rem)").matches
   const hours = narrow ? 9 : 14  // that are in view; the day begins at seven, if the newest allows
@@ -133,21 +144,30 @@ function start(first) {
     allDaySlot: false, nowIndicator: true, height: narrow ? 560 : 720,
     slotLabelFormat: { hour: "2-digit", minute: "2-digit", hour12: false },
     eventTimeFormat: { hour: "2-digit", minute: "2-digit", hour12: false },
-    dayHeaderFormat: { weekday: "short", day: "numeric", month: "short" },
+    dayHeaderFormat: { weekday: "short", day: "numeric" }, eventOrder: "start,-duration,at",
     views: { dayGridMonth: { dayHeaderFormat: { weekday: "short" } } },
-    eventMaxStack: narrow ? 3 : 4,  // side by side; the others are behind "+2 more"
     dayMaxEvents: 5, eventMinHeight: 18, slotEventOverlap: false, eventInteractive: true,
     displayEventTime: true, eventContent: content,
+    // FullCalendar makes both of these focusable, but not buttons, and names them by what fits in.
     eventDidMount: ({ el, event }) => {
-      if (el.tagName === "A") el.setAttribute("aria-label", event.title)
-      if (!el.classList.contains("fc-list-event")) el.title = event.title
+      if (el.tagName !== "A") return
+      el.setAttribute("role", "button")
+      el.setAttribute("aria-label", event.title)
+      el.title = event.title
     },
+    moreLinkDidMount: ({ el }) => el.setAttribute("role", "button"),
     eventClick: ({ event }) => {
       if (event.extendedProps.sum) calendar.changeView("timeGridDay", event.start)
       else show(event.id)
     },
     datesSet: () => queueMicrotask(() => draw()),
   })
+  // Between a month's sums and single Events FullCalendar would first draw the old ones anew.
+  $("calendar").addEventListener("click", ({ target }) => {
+    const month = Boolean(target.closest(".fc-dayGridMonth-button"))
+    if (target.closest(".fc-button-group .fc-button:not(.fc-prev-button, .fc-next-button)")
+      && month !== (calendar.view.type === "dayGridMonth")) clear()
+  }, true)
   calendar.render()
 }
 
@@ -179,7 +199,7 @@ async function show(id) {
   const found = await (await fetch(`events/${id}`)).json()
   open = id
   if (!found) { $("event").close(); return }
-  const { record, names, entry } = found
+  const { record, state, names, entry } = found
   editing = entry
   const named = field => record[field] ? names[record[field]] ?? record[field] : "nobody"
   $("event-title").textContent = record.Subject
@@ -197,6 +217,8 @@ async function show(id) {
   fill($("event-link"), [{ id: "", name: "nothing" }, ...told.salesforce.links], record.WhatId ?? "")
   for (const button of ["event-edit", "event-split", "event-delete"]) $(button).disabled = !entry
   $("event-record").textContent = JSON.stringify(record, null, 2)
+  $("event-state").textContent = JSON.stringify(state, null, 2)
+  $("event-state").closest("details").hidden = !state
   if (!$("event").open) $("event").showModal()
 }
 
@@ -326,7 +348,7 @@ const SECTIONS = {
       return [
         make("td", {}, new Date(message.at * 1000).toLocaleTimeString([], { hour12: false })),
         make("td", {}, message.event, make("span", { class: "quiet" },
-          make("br"), [message.about, `from ${message.sender}`, message.repeat && "again", message.instance && `to ${message.instance}`].filter(Boolean).join(" · "))),
+          make("br"), [message.about, `from ${message.sender}`, message.repeat && "sent again", message.instance && `to instance ${message.instance}`].filter(Boolean).join(" · "))),
         make("td", {}, make("span", { class: later ? "warn" : good ? "good" : message.status ? "bad" : "warn" }, answer),
           message.reason && make("span", { class: "quiet" }, make("br"), message.reason)),
         make("td", {}, message.status ? String(message.milliseconds) : ""),
@@ -337,18 +359,18 @@ const SECTIONS = {
   waiting(rows) {
     keep($("waiting"), rows, row => [
       make("span", { class: "grow" }, row.event, make("br"),
-        make("span", { class: "quiet" }, row.reason || "its first try is on the way")),
+        make("span", { class: "quiet" }, [row.about, row.reason || "its first try is on the way"].filter(Boolean).join(": "))),
       make("span", { class: "pill" }, row.attempts === 1 ? "1 attempt" : `${row.attempts} attempts`)])
   },
   instances(rows) {
     keep($("scale"), [1, 2, 3].map(count => ({ count, on: rows.length === count })), ({ count, on }) =>
-      [make("button", { type: "button", "aria-pressed": String(on), "aria-label": `${count} instances`,
+      [make("button", { type: "button", "aria-pressed": String(on), "aria-label": count === 1 ? "1 instance" : `${count} instances`,
         onclick: () => ask("instances", { count }) }, String(count))], "span")
     keep($("instances"), rows, ({ name, state, served, pid }) => {
       const act = (text, deed) => make("button", { type: "button", "aria-label": `${text} instance ${name}`,
         onclick: () => ask(`instances/${name}/${deed}`) }, text)
       return [make("span", { class: "grow" }, name, " ", make("span", { class: `pill ${state === "running" ? "good" : "bad"}` }, state),
-        make("br"), make("span", { class: "quiet" }, `process ${pid} · ${served} requests`)),
+        make("br"), make("span", { class: "quiet" }, `process ${pid} · ${served} ${served === 1 ? "request" : "requests"}`)),
       ...(state === "killed" ? [act("Start", "start")]
         : [act("Kill", "kill"), state === "frozen" ? act("Thaw", "thaw") : act("Freeze", "freeze")])]
     })
@@ -368,10 +390,12 @@ const stream = new EventSource("changes")
 stream.onopen = () => { $("live").textContent = "live"; $("live").className = "on" }
 stream.onerror = () => { $("live").textContent = "the sandbox has ended: make run starts it"; $("live").className = "" }
 stream.onmessage = ({ data }) => {
+  const came = performance.now()
   const { events: changes, ...sections } = JSON.parse(data)
   Object.assign(told, sections)
   for (const [name, value] of Object.entries(sections)) SECTIONS[name]?.(value)
   if (changes) changedEvents(changes)
+  if (changes?.first) requestAnimationFrame(() => setTimeout(() => performance.measure("drawn", { start: came })))
   const { calls, sign_ins, waiting } = told.counts
   $("counts").textContent = `${events.size} Events · ${waiting} waiting · ${calls} Salesforce calls · ${sign_ins} sign-ins`
 }

@@ -24,45 +24,63 @@ _MEANS = {
     "expired": "the session with Salesforce has ended",
     "limit": "the day's API calls are used up",
     "rule": "a validation rule of the org's refuses every Event",
+    "flow": "a flow of the org's refuses every Event",
     "slow": "Salesforce takes 2 seconds for everything",
     "queue-down": "Cloud Tasks takes no task",
     "secrets-down": "Secret Manager reads no secret",
 }
 
 
-def events(world: World) -> dict[str, Json]:
-    """Every Event of the calendar by its id, as much as the calendar draws."""
-    org = world.salesforce
-    people, accounts = org.records["User"], org.records["Account"]
-    opportunities = org.records["Opportunity"]
-    rows = {}
-    for event in org.events():
+class EventRows:
+    """Every Event of the calendar by its id, as much of it as the calendar draws.
+
+    A row is made anew when its record changes, and is the same object until then: a look at
+    thousands of Events a few times a second must cost next to nothing.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._org = world.salesforce
+        self._rows: dict[str, tuple[str, Json]] = {}  # id -> the record's stamp and its row
+
+    def look(self) -> dict[str, Json]:
+        """The rows as of now."""
+        kept: dict[str, tuple[str, Json]] = {}
+        for event in list(self._org.records["Event"].values()):
+            if event["IsDeleted"]:
+                continue
+            event_id, stamp = event["Id"], event["SystemModstamp"]
+            known = self._rows.get(event_id)
+            kept[event_id] = known if known and known[0] == stamp else (stamp, self._row(event))
+        self._rows = kept
+        return {event_id: row for event_id, (_, row) in kept.items()}
+
+    def _row(self, event: Json) -> Json:
+        records = self._org.records
         what = event.get("WhatId") or ""
-        opportunity = opportunities.get(what)
+        opportunity = records["Opportunity"].get(what)
         account = opportunity.get("AccountId") if opportunity else what
-        linked = opportunity or accounts.get(what)
+        linked = opportunity or records["Account"].get(what)
         absent = event.get("ShowAs") == "OutOfOffice" or event.get("Clockify_Type__c") in (
             "HOLIDAY",
             "TIME_OFF",
         )
-        rows[event["Id"]] = {
+        return {
             "start": _iso(event["StartDateTime"]),
             "end": _iso(event["EndDateTime"]),
             "subject": event.get("Subject") or "",
             "text": str(event.get("Description") or "").partition("\n")[0][:120],
-            "owner": people.get(event["OwnerId"], {}).get("Name", ""),
+            "owner": records["User"].get(event["OwnerId"], {}).get("Name", ""),
             "what": linked["Name"] if linked else "",
-            "account": account if account in accounts else "",
+            "account": account if account in records["Account"] else "",
             "kind": "absent" if absent else "free" if event.get("ShowAs") == "Free" else "busy",
             "changed": event["LastModifiedDate"],
         }
-    return rows
 
 
 def sections(world: World, run: CloudRun, webhooks: Webhooks, clicks: Clicks) -> dict[str, Any]:
     """Everything but the Events."""
     run.read_logs()
-    org = world.salesforce
+    org, on = world.salesforce, faults_on(world)
     served = list(run.requests)
     return {
         "counts": {
@@ -91,7 +109,7 @@ def sections(world: World, run: CloudRun, webhooks: Webhooks, clicks: Clicks) ->
             for each in run.instances
         ],
         "faults": [
-            {"name": name, "means": _MEANS.get(name, ""), "on": name in faults_on(world)}
+            {"name": name, "means": _MEANS.get(name, ""), "on": name in on}
             for name in (*FAULTS, *OTHER_FAULTS)
         ],
     }
@@ -105,7 +123,7 @@ def faults_on(world: World) -> list[str]:
 
 
 def record(world: World, event_id: str) -> Json | None:
-    """An Event as Salesforce holds it, and the names of what it points to."""
+    """An Event as Salesforce holds it, its state, and the names of what it points to."""
     org = world.salesforce
     event = org.records["Event"].get(event_id)
     if event is None or event["IsDeleted"]:
@@ -116,8 +134,14 @@ def record(world: World, event_id: str) -> Json | None:
         for kind in list(org.records.values())
         if event.get(field) in kind
     }
-    entry = world.clockify.entries.get(str(event.get("Clockify_Time_Entry_Id__c")))
-    return {"record": event, "names": names, "entry": _entry(world, entry) if entry else None}
+    entry_id = str(event.get("Clockify_Time_Entry_Id__c"))
+    entry = world.clockify.entries.get(entry_id)
+    return {
+        "record": event,
+        "state": org.state(f"time_entry:{entry_id}"),
+        "names": names,
+        "entry": _entry(world, entry) if entry else None,
+    }
 
 
 def _clockify(world: World, webhooks: Webhooks, clicks: Clicks) -> Json:
@@ -154,16 +178,14 @@ def _entry(world: World, entry: Entry) -> Json:
 
 
 def _message(world: World, served: Served) -> Json:
-    clockify = world.clockify
-    entry = clockify.entries.get(served.entry) or clockify.deleted.get(served.entry)
     log = served.log
     return {
         "number": served.number,
         "at": served.at,
-        "sender": served.sender,
+        "sender": "a stranger" if served.status == 401 else served.sender,
         "event": served.event or "no event type",
         "entry": served.entry,
-        "about": entry.description if entry else "",
+        "about": _about(world, served.entry),
         "repeat": served.repeat,
         "instance": served.instance,
         "status": served.status,
@@ -183,11 +205,18 @@ def _waiting(world: World, served: list[Served]) -> list[Json]:
             {
                 "event": task.headers.get("Clockify-Webhook-Event-Type", ""),
                 "entry": entry,
+                "about": _about(world, entry),
                 "attempts": task.attempts,
                 "reason": why.get(entry, ""),
             }
         )
     return rows
+
+
+def _about(world: World, entry_id: str) -> str:
+    clockify = world.clockify
+    entry = clockify.entries.get(entry_id) or clockify.deleted.get(entry_id)
+    return entry.description if entry else ""
 
 
 def _options(records: dict[str, Json]) -> list[Json]:

@@ -1,5 +1,7 @@
 """SOQL over the org's records, its pages, and what describe tells of an object."""
 
+from datetime import UTC, datetime
+
 from sandbox import soql
 from sandbox.salesforce import metadata
 from sandbox.salesforce.faults import Json, Refusal
@@ -23,7 +25,7 @@ class Reading(Saving):
 
     def _query(self, text: str, *, all_rows: bool) -> Json:
         try:
-            query = soql.parse(text)
+            query = soql.parse(text, datetime.fromtimestamp(self.clock(), UTC))
         except soql.Malformed as error:
             raise Refusal(400, "MALFORMED_QUERY", str(error)) from None
         self._check_query(query)

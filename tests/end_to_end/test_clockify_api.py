@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -14,8 +15,11 @@ from clockify.operations.registry import ALL_OPERATIONS
 
 import mapping
 from clockify_salesforce.clockify.client import Clockify, ClockifyError
+from clockify_salesforce.clockify.groups import Groups
 from clockify_salesforce.clockify.history import Asks, History, Json
+from clockify_salesforce.clockify.people import WORKSPACES
 from clockify_salesforce.errors import BadMessage
+from clockify_salesforce.mapping_file import read_rules
 from sandbox.clockify import KEY, WORKSPACE, ClockifyApi
 from sandbox.internet import Answer, Request
 from sandbox.world import World
@@ -387,6 +391,44 @@ def test_groups_of_the_person_are_told_with_each_entry(api: ClockifyApi) -> None
     assert (history.now(first) or {})["groupsOfUser"][0] == "Consultants"
 
 
+class Access:
+    """How the function has a client of Clockify's."""
+
+    def __call__(self, *, timeout: tuple[float, float]) -> Clockify:
+        return client(timeout=timeout)
+
+
+def test_message_is_told_the_groups_of_its_person_once_read(api: ClockifyApi) -> None:
+    ada, grace = api.add_user("Ada"), api.add_user("Grace")
+    api.groups["Consultants"] = [ada]
+    groups, until = Groups(Access()), time.monotonic() + 7
+    message = {"id": ENTRY, "workspaceId": WORKSPACE}
+    for person, name in (({"userId": ada}, "Consultants"), ({"user": {"id": ada}}, "Consultants")):
+        told = groups.told(message | person, until)
+        assert isinstance(told, dict)
+        assert told["groupsOfUser"][0] == name
+    for nobody in ({"userId": grace}, {}):
+        assert groups.told(message | nobody, until) == message | nobody | {"groupsOfUser": []}
+    assert groups.told([7], until) == [7]
+    assert groups.told({"id": ENTRY}, until) == {"id": ENTRY}
+    assert len(api.requests) == 1
+
+
+def test_groups_that_cannot_be_read_are_an_error(api: ClockifyApi) -> None:
+    api.faults.broken = 1
+    groups, message = Groups(Access()), {"id": ENTRY, "workspaceId": WORKSPACE}
+    with pytest.raises(ClockifyError, match="groups of workspace 64a687e29ae1f428e7ebe303"):
+        groups.told(message, time.monotonic() + 7)
+    with pytest.raises(ClockifyError):
+        groups.told(message, time.monotonic() + 7)
+    assert len(api.requests) == 1  # for a minute none is tried
+    for number in range(WORKSPACES - 1):
+        with pytest.raises(ClockifyError):
+            groups.told(message | {"workspaceId": f"{number:024x}"}, time.monotonic())
+    with pytest.raises(ClockifyError, match="and of no more"):
+        groups.told(message | {"workspaceId": "f" * 24}, time.monotonic() + 7)
+
+
 def test_entry_of_another_workspace_is_not_gone_unless_it_is_known_to_be_ours(
     api: ClockifyApi,
 ) -> None:
@@ -422,3 +464,59 @@ def test_row_and_message_of_an_entry_give_the_same_event(api: ClockifyApi) -> No
     assert isinstance(by_row, mapping.Upsert)
     assert isinstance(by_message, mapping.Upsert)
     assert (by_row.event, by_row.on_create) == (by_message.event, by_message.on_create)
+
+
+@pytest.mark.parametrize(
+    ("rules", "matching", "other"),
+    [
+        ('project = ["Website*"]', {}, {"project": None}),
+        ('client = "northwind gmbh"', {}, {"project": None}),
+        ('task = "Review"', {}, {"task": "Drafting"}),
+        ('tag = "on site"', {}, {"tags": ("night",)}),
+        ('person = "Ada*"', {}, {"user": "Grace Hopper"}),
+        ('group = "Consultants"', {}, {"user": "Grace Hopper"}),
+        ('type = "REGULAR"', {}, {"type": "BREAK"}),
+        ("billable = true", {}, {"billable": False}),
+        ('description = "*#SF*"', {}, {"description": "private"}),
+        ('custom.Order = "SO-*"', {}, {"custom": ()}),
+        ("at_least_minutes = 30", {}, {"minutes": 29}),
+        ("approved = true", {}, {"approved": False}),
+    ],
+)
+@pytest.mark.parametrize("tells", [{"type", "customFields"}, set()])
+def test_filter_says_the_same_of_message_row_single_entry_and_queue(
+    api: ClockifyApi, tells: set[str], rules: str, matching: Any, other: Any
+) -> None:
+    """An entry that is edited to match and not to, as each way of reading it has it."""
+    api.report_tells = frozenset(tells)
+    people = {name: api.add_user(name) for name in ("Ada Lindqvist", "Grace Hopper")}
+    api.groups["Consultants"] = [people["Ada Lindqvist"]]
+    project = api.add_project("Website relaunch", api.add_client("Northwind GmbH"))
+    usual = {"project": project, "task": "Review", "billable": True, "approved": True}
+    usual |= {"tags": ("on site", "night"), "description": "Call #SF", "type": "REGULAR"}
+    usual |= {"custom": (("Order", "SO-1"),), "user": "Ada Lindqvist", "minutes": 30}
+    entry = add(api, people["Ada Lindqvist"])
+    read = read_rules(f'[only]\n{rules}\n[fields]\nOrder__c = "{{custom.Order}}"')
+    kinds = []
+    for change in (matching, other, matching):
+        now = usual | change
+        end = api.entries[entry].start + timedelta(minutes=now.pop("minutes"))
+        event_type, body = api.edit(entry, **now | {"user": people[now["user"]], "end": end})
+        history = History(client(), WORKSPACE, asks=Asks.of(read))
+        body["groupsOfUser"] = client().user_groups(WORKSPACE).get(body["userId"], [])
+        by_message = mapping.decide(event_type, body, rules=read)
+        by_queue = mapping.decide(event_type, mapping.essential(body, rules=read), rules=read)
+        rows = [each for window in history.windows(SINCE, UNTIL) for each in window.entries]
+        by_row = [mapping.decide(None, row, rules=read) for row in rows]
+        single = mapping.decide(None, history.now(entry), rules=read)
+        kinds.append(type(by_message))
+        assert by_queue == by_message
+        assert fields(single) == fields(by_message)
+        assert [fields(each) for each in by_row] in ([fields(by_message)], [])
+        assert by_row or isinstance(by_message, mapping.Withdraw)
+    assert kinds == [mapping.Upsert, mapping.Withdraw, mapping.Upsert]
+
+
+def fields(decision: mapping.Decision) -> Any:
+    """What an Event gets, without the address, which a message does not tell."""
+    return decision.event if isinstance(decision, mapping.Upsert) else decision

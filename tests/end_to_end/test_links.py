@@ -10,7 +10,7 @@ import pytest
 from conftest import payload
 
 from sandbox.internet import Answer, Request
-from sandbox.salesforce import HOST
+from sandbox.salesforce import HOST, Flow
 from sandbox.world import Function, World
 
 GONE = "500Kj00000Gone1IAB"  # of no record
@@ -300,3 +300,53 @@ def test_salesforce_that_hangs_at_look_ups_delays_the_event_by_seconds_only(
     assert match.owner_and_links() == (match.org.USER_ID, None, None)
     assert cold.log[-1]["milliseconds"] < 4000
     assert "ReadTimeout" in left_out(cold)[0]
+
+
+@pytest.mark.parametrize("field", ["WhatId", "OwnerId"])
+def test_choice_of_the_customers_own_flow_stays(world: World, cold: Function, field: str) -> None:
+    match = Match(world)
+    chosen = {"WhatId": match.elsewhere, "OwnerId": match.other_user}[field]
+    match.org.flows = [Flow(sets={field: chosen})]
+    assert send(cold, match.body, "TIMER_STOPPED") == "created"
+    assert send(cold, match.body | {"description": "edited"}) == "updated"
+    match.org.flows = []
+    assert send(cold, match.body | {"description": "edited again"}) == "updated"
+    event = match.org.event(match.entry_id)
+    assert event is not None
+    assert event["Description"].startswith("edited again")
+    assert event[field] == chosen
+
+
+@pytest.mark.parametrize(
+    "code", ["CANNOT_EXECUTE_FLOW_TRIGGER", "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY"]
+)
+def test_flow_that_refuses_is_told_by_its_name_and_nothing_of_the_record(
+    world: World, cold: Function, code: Any
+) -> None:
+    match = Match(world)
+    world.tasks.paused = True
+    match.org.flows = [Flow(refuses=code, name="Set_Region")]
+    body = match.body | {"description": "about a merger"}
+    assert cold.post("TIMER_STOPPED", body).status_code == 202
+    line = cold.log[-1]
+    assert line["severity"] == "ERROR"
+    assert "'Set_Region'" in line["reason"]
+    assert "FIELD_CUSTOM_VALIDATION_EXCEPTION" in line["reason"]
+    assert "merger" not in cold.raw_log
+    assert match.org.records["Clockify_State__c"] == {}
+
+
+@pytest.mark.parametrize("refuses", [True, False])
+def test_event_of_a_person_who_left_is_still_edited(
+    world: World, cold: Function, refuses: bool
+) -> None:
+    match = Match(world)
+    match.org.inactive_owner_refuses = refuses
+    send(cold, match.body, "TIMER_STOPPED")
+    match.org.change("User", match.user, IsActive=False)
+    assert send(cold, match.body | {"description": "edited"}) == "updated"
+    event = match.org.event(match.entry_id)
+    assert event is not None
+    assert event["Description"].startswith("edited")
+    assert event["OwnerId"] == (match.org.USER_ID if refuses else match.user)
+    assert len(left_out(cold)) == (1 if refuses else 0)

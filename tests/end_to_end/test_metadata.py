@@ -18,7 +18,8 @@ import simple_salesforce
 from lxml import etree  # type: ignore[import-untyped]
 
 import mapping
-from clockify_salesforce.salesforce.errors import LINK_FIELDS, LINKS
+from clockify_salesforce.salesforce.errors import LINKS
+from clockify_salesforce.salesforce.wish import LINK_FIELDS
 from sandbox import formula
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,7 +1,7 @@
-"""webhooks.py and secret_values.py as processes, against a stand-in of Clockify on loopback."""
+"""commands.webhooks as a process, against a stand-in of Clockify on loopback."""
 
-import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from commands import secret_values, webhooks
+from commands import webhooks
 from sandbox.clockify import API_HOST, KEY, WORKSPACE, ClockifyApi, Faults
 from sandbox.google_apis import GoogleApis
 
 HERE = Path(__file__).resolve().parents[2]
 URL = "https://clockify-salesforce-123456789012.europe-west1.run.app"
+OTHER = "70b687e29ae1f428e7ebe399"  # another workspace
 
 
 @pytest.fixture
@@ -25,13 +26,12 @@ def internet() -> Iterator[GoogleApis]:
     world.close()
 
 
-def run(
-    internet: GoogleApis, clockify: ClockifyApi, folder: Path, *options: str, key: str = KEY
+def start(
+    internet: GoogleApis, folder: Path, *options: str, key: str = KEY
 ) -> subprocess.CompletedProcess[str]:
-    """Run webhooks.py with the key on stdin, against this Clockify."""
-    internet.others[API_HOST] = clockify
+    """Run commands.webhooks with the key on stdin."""
     return subprocess.run(
-        [sys.executable, "-m", "commands.webhooks", "--url", URL, *options],
+        [sys.executable, "-m", "commands.webhooks", *options],
         input=key + "\n",
         env=os.environ | internet.environment(folder) | {"PYTHONPATH": str(HERE)},
         capture_output=True,
@@ -39,6 +39,22 @@ def run(
         timeout=60,
         check=False,
     )
+
+
+def run(
+    internet: GoogleApis, clockify: ClockifyApi, folder: Path, *options: str, key: str = KEY
+) -> subprocess.CompletedProcess[str]:
+    """Create, show or delete the URL's webhooks in this Clockify."""
+    internet.others[API_HOST] = clockify
+    return start(internet, folder, "--url", URL, *options, key=key)
+
+
+def find(
+    internet: GoogleApis, clockify: ClockifyApi, folder: Path, *options: str
+) -> subprocess.CompletedProcess[str]:
+    """Find the workspace of the key."""
+    internet.others[API_HOST] = clockify
+    return start(internet, folder, "--find-workspace", *options)
 
 
 def test_no_webhook_creates_one_for_each_event(internet: GoogleApis, tmp_path: Path) -> None:
@@ -122,12 +138,12 @@ def test_dry_run_creates_none(internet: GoogleApis, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("clockify", "key", "sentence"),
     [
-        (ClockifyApi(), "wrong-key", "Clockify refused the API key"),
+        (ClockifyApi(), "not-the-key-of-anybody", "Clockify refused the API key"),
         (ClockifyApi(), "", "The Clockify API key is empty"),
-        (ClockifyApi(), f"moon1 {KEY}", "is no region of Clockify's"),
-        (ClockifyApi(), f"{KEY} euc1", "is no region of Clockify's"),
-        (ClockifyApi(), f"key: {KEY} please", "is no region of Clockify's"),
-        (ClockifyApi(workspaces=[WORKSPACE, "b"]), KEY, "several workspaces; name one"),
+        (ClockifyApi(), f"{KEY} euc1", "stands in front of its region"),
+        (ClockifyApi(), f"Moon {KEY}", "The Clockify region is none"),
+        (ClockifyApi(), f"key: {KEY} please", "The Clockify API key is empty or has a space"),
+        (ClockifyApi(workspaces=[WORKSPACE, OTHER]), KEY, "several workspaces; name one"),
         (ClockifyApi(workspaces=[]), KEY, "sees no Clockify workspace"),
     ],
 )
@@ -141,6 +157,26 @@ def test_wrong_start_is_one_sentence(
     assert result.stderr.count("\n") == 1
     assert not any(word in result.stderr for word in (key, KEY) if word)
     assert clockify.created == []
+
+
+def test_workspace_is_found_and_none_other_is_touched(internet: GoogleApis, tmp_path: Path) -> None:
+    """The only one that the key sees, or the one preferred of several; nothing is made."""
+    clockify = ClockifyApi(workspaces=[OTHER, WORKSPACE])
+    found = find(internet, clockify, tmp_path, "--preferred", WORKSPACE)
+    assert (found.returncode, found.stdout, clockify.created) == (0, WORKSPACE + "\n", [])
+    only = find(internet, ClockifyApi(), tmp_path)
+    assert (only.returncode, only.stdout) == (0, WORKSPACE + "\n")
+    assert find(internet, clockify, tmp_path).returncode == 1
+
+
+def test_names_cannot_move_the_cursor(internet: GoogleApis, tmp_path: Path) -> None:
+    """A workspace's name is whatever its owner has typed."""
+    seen = [{"id": WORKSPACE, "name": "\x1b]0;pwned\x07\r\x9b2J"}, {"id": OTHER, "name": "Acme"}]
+    internet.others[API_HOST] = lambda *_: (200, seen, {})
+    result = start(internet, tmp_path, "--find-workspace")
+    assert result.returncode == 1
+    assert "pwned" in result.stderr
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", result.stderr)
 
 
 def test_nothing_secret_is_shown(internet: GoogleApis, tmp_path: Path) -> None:
@@ -158,88 +194,3 @@ def test_429_waits_and_goes_on(internet: GoogleApis, tmp_path: Path) -> None:
     assert result.returncode == 0
     assert "asks to wait 2 s" in result.stderr
     assert len(clockify.hooks) == len(webhooks.EVENTS)
-
-
-# --- secret_values.py -----------------------------------------------------------------------------
-
-SECRET = "a" * 32
-CREDENTIALS = {"domain": "acme.my", "consumer_key": "key", "consumer_secret": "hush"}
-JWT = {
-    "domain": "acme--test.sandbox.my",
-    "username": "integration@acme.example",
-    "consumer_key": "key",
-    "privatekey": "-----BEGIN PRIVATE KEY-----\nhush\n-----END PRIVATE KEY-----\n",
-}
-
-
-def test_signing_secrets_are_tidied() -> None:
-    """Windows line breaks, blanks around and repeats go; the order stays."""
-    assert secret_values.signing_secrets(f"{SECRET} \r\n{'b' * 32}\r\n{SECRET}\r\n") == (
-        f"{SECRET}\n{'b' * 32}"
-    )
-
-
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("", "no signing secret"),
-        ("\n\n", "no signing secret"),
-        (f"{SECRET}\n\n{SECRET}", "Line 2 of the signing secrets is empty"),
-        (f"{SECRET}\nshort", "Line 2 of the signing secrets is no signing secret"),
-        ("two words of a secret", "Line 1 of the signing secrets is no signing secret"),
-    ],
-)
-def test_bad_signing_secrets_are_refused(text: str, sentence: str) -> None:
-    """The line is named, its content is not."""
-    with pytest.raises(secret_values.BadValue, match=sentence) as caught:
-        secret_values.signing_secrets(text)
-    assert SECRET not in str(caught.value)
-
-
-@pytest.mark.parametrize("credentials", [CREDENTIALS, JWT])
-def test_good_credentials_are_kept_whole(credentials: dict[str, str]) -> None:
-    """Both ways to sign in pass, with every key."""
-    tidied = secret_values.salesforce_credentials(json.dumps(credentials, indent=4))
-    assert json.loads(tidied) == credentials
-
-
-@pytest.mark.parametrize(
-    ("change", "sentence"),
-    [
-        ({"domain": "https://acme.my.salesforce.com"}, "domain"),
-        ({"domain": "acme.my.salesforce.com"}, "domain"),
-        ({"domain": "acme.my@evil.example"}, "domain"),
-        ({"domain": "evil.example/"}, "domain"),
-        ({"domain": "login"}, "domain"),
-        ({"domain": ""}, "domain"),
-        ({"consumer_secret": None}, "consumer_secret"),
-        ({"consumer_key": 5}, "consumer_key"),
-        ({"privatekey": "x"}, "username"),
-        ({"privatekey": "x", "username": "u"}, "PEM"),
-    ],
-)
-def test_bad_credentials_are_refused(change: dict[str, object], sentence: str) -> None:
-    """The key is named, no value is shown."""
-    with pytest.raises(secret_values.BadValue, match=sentence) as caught:
-        secret_values.salesforce_credentials(json.dumps(CREDENTIALS | change))
-    assert "hush" not in str(caught.value)
-
-
-@pytest.mark.parametrize("text", ["domain: acme.my", "{'domain': 'acme.my'}", "[]", ""])
-def test_credentials_that_are_not_json_are_refused(text: str) -> None:
-    """The message shows what it takes."""
-    with pytest.raises(secret_values.BadValue, match="JSON"):
-        secret_values.salesforce_credentials(text)
-
-
-@pytest.mark.parametrize("key", ["  a-key\n", "euc1 a-key", "euc1\ta-key\r\n"])
-def test_good_api_keys_are_tidied(key: str) -> None:
-    """The line break goes; a region in front stays."""
-    assert secret_values.clockify_api_key(key) == " ".join(key.split())
-
-
-@pytest.mark.parametrize("key", ["", " ", "two words", "euc1 two words", "kéy"])
-def test_bad_api_keys_are_refused(key: str) -> None:
-    """The message says where to copy it from."""
-    with pytest.raises(secret_values.BadValue, match="Manage API keys"):
-        secret_values.clockify_api_key(key)

@@ -630,8 +630,8 @@ def test_failed_look_up_is_not_tried_again_by_the_messages_right_after_it(
     org.faults = {"": TIME_OUT}
     known = directory(org)
     for _ in range(20):
-        found = wished(known, record_id=CASE, user_email="ada@acme.example")
-        assert found.unknown == OWNER
+        assert wished(known, record_id=CASE).unknown == OWNER
+        assert wished(known, user_id=None, user_email="ada@acme.example").unknown == BOTH
         assert known.is_paused()
     assert len(org.calls) == 1
     org.faults.clear()
@@ -649,6 +649,23 @@ def test_refused_look_up_pauses_alone(org: FewRows, clock: Clock) -> None:
     org.faults.clear()
     clock.now += PAUSE_S
     assert wished(known) == WHOLE
+
+
+def test_paused_look_up_does_not_go_along(org: FewRows, clock: Clock) -> None:
+    known = directory(org)
+    wished(known)
+    org.faults = {"Opportunity": NO_ACCESS}
+    clock.now += FOUND_S + 1
+    wished(known)
+    assert wished(known, user_id=None, user_email="ben@acme.example").owner == OTHER_USER
+    assert sum("FROM Opportunity" in text for call in org.calls for text in call) == 2
+
+
+def test_clockify_is_not_asked_while_salesforce_gives_no_answer(org: FewRows, clock: Clock) -> None:
+    people = People(**{WORKSPACE: {"ben": "ben@acme.example"}})
+    org.faults = {"User": BUSY}
+    assert wished(directory(org, people), user_id="ben").unknown == OWNER
+    assert people.reads == []
 
 
 def test_look_up_that_fails_later_is_told_and_leaves_in_force_what_is_known(
@@ -815,7 +832,8 @@ def test_more_records_than_one_answer_holds_are_asked_one_by_one(
     ]
     clock.now += FOUND_S + 1
     wished(known, project_id="p1")
-    assert "ORDER BY LastModifiedDate DESC" in org.calls[-1][-1]  # all of them anew
+    [anew] = [text for text in org.calls[-1] if "FROM Opportunity" in text]
+    assert "ORDER BY LastModifiedDate DESC LIMIT 2000" in anew
 
 
 def test_address_that_two_of_many_users_have_is_told_as_well(org: FewRows, clock: Clock) -> None:
@@ -877,7 +895,9 @@ def test_thread_that_reads_anew_holds_up_no_other(org: FewRows, clock: Clock) ->
     # While the calls are on their way.
     org.on_call = lambda: others.append(wished(known))
     people.on_person = lambda: others.append(wished(known, user_id="ben"))
+    began = time.perf_counter()
     wished(known, user_id="ben")
+    assert time.perf_counter() - began < 2
     assert set(others) == {WHOLE, Wish(OTHER_USER, RELATED)}
     assert len(org.calls) == 3
     assert people.reads == [WORKSPACE] * 2

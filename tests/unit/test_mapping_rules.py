@@ -303,6 +303,17 @@ def test_what_an_entry_says_is_no_template() -> None:
     )
 
 
+@pytest.mark.parametrize("length", [10, 255])
+def test_no_text_of_an_event_is_a_reference_of_a_composite_call(length: int) -> None:
+    file = '[fields]\nA__c = "@{project}"\nB__c = "{task}{project}"\nC__c = "@{{x}}"'
+    name = "{A.id}".ljust(length - 1, "x")
+    told = event(file, project={"name": name}, task={"name": "y@"}, description="@{A.id}")
+    assert [key for key, value in told.items() if "@{" in str(value)] == []
+    assert told["A__c"] == "@(" + name[1:]
+    assert str(told["Description"]).startswith("@ {A.id}")
+    assert len(str(told["B__c"])) <= 255
+
+
 def test_long_description_gives_way_to_what_stands_around_it() -> None:
     file = '[fields]\nDescription = "Top\\n{description}\\n{details}"'
     text = str(event(file, description="d" * 40_000)["Description"])
