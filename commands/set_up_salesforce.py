@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from clockify_salesforce.clockify.client import Clockify, region_and_key
 from clockify_salesforce.errors import IntegrationError, SettingsError
 from clockify_salesforce.salesforce.client import Org
 from clockify_salesforce.salesforce.credentials import sign_in_arguments
@@ -28,12 +29,14 @@ from commands.salesforce_set_up.keeping import InFile, InSecretManager
 from commands.salesforce_set_up.sf import Sf, SfError
 from commands.salesforce_set_up.told import Told
 from commands.terminal import WrongCall
+from commands.webhooks import find_workspace
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT, HOURS = ROOT / "force-app/main/default", ROOT / "force-app/main/hours"
 VERSION = "65.0"
 # A new app is known everywhere after some minutes.
 SIGN_IN_S, FIRST_WAIT_S, LONGEST_WAIT_S = 600.0, 2.0, 30.0
+PATIENCE_S = 120.0  # where Clockify asks to slow down
 OPT_IN = (
     "Setup > External Client App Settings > opt in (or ask Salesforce's support), and once more"
 )
@@ -70,9 +73,14 @@ class SetUp:
         told.step("Deploy fields, the object Clockify State and three permission sets")
         self._deploy(DEFAULT)
         told.step("Let yourself see them, which not even an admin may at first")
+        before = told.changes
         self.directory.permission_set("Clockify_Admin", str(admin["Id"]), "you")
         told.step("Deploy four reports and a dashboard")
-        self._deploy(HOURS)
+        if told.dry_run and told.changes > before:
+            # The org would refuse reports on fields that their author does not see yet.
+            told.changed("what lies in force-app/main/hours")
+        else:
+            self._deploy(HOURS)
         told.step("A role above everybody whose time is logged")
         role = self.directory.role(yes=given.yes)
         told.step(f"The integration user {self.username}, and what it may")
@@ -87,6 +95,9 @@ class SetUp:
             self._make_app(str(admin["Email"]))
         else:
             told.refused("there is no user yet that could sign in", "mend the step before")
+        if given.clockify_api_key_file:
+            told.step("Match Clockify's people, clients and projects with the records here")
+            self._match(given.clockify_api_key_file)
 
     def _deploy(self, folder: Path) -> None:
         shown = folder.relative_to(ROOT)
@@ -101,6 +112,30 @@ class SetUp:
             self.told.changed(f"{done.changed} of {done.components} components")
         else:
             self.told.is_there(f"{done.components} components: as they are here")
+
+    def _match(self, key_file: Path) -> None:
+        """Write what is the same, as the admin; what is only alike is shown."""
+        try:
+            from commands import match_records  # which needs a package of its own
+        except ImportError:
+            self.told.refused(
+                "a package is missing",
+                "pip install -r commands/requirements-match.txt, and run this again",
+            )
+            return
+        try:
+            region, key = region_and_key(key_file.read_text(encoding="utf-8-sig"))
+            clockify = Clockify(api_key=key, region=region, patience=PATIENCE_S)
+            workspace = find_workspace(clockify, self.arguments.workspace or None)
+            org = self.directory.org
+            match_records.match(org, clockify, workspace, apply=not self.told.dry_run, ask=False)
+        except OSError as error:
+            raise WrongCall(f"{key_file} cannot be read ({type(error).__name__})") from None
+        except SalesforceRefused as refusal:
+            self.told.refused(*meaning(refusal))
+        except IntegrationError as error:
+            again = f"python -m commands.match_records --target-org {self.arguments.target_org}"
+            self.told.refused(str(error), f"then: {again} --apply")
 
     # The sign-in ---------------------------------------------------------------------------------
 
@@ -194,7 +229,7 @@ def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m commands.set_up_salesforce",
         description="Set up a Salesforce org, after  sf org login web --alias ORG.",
-        epilog="Exit code: 0 all done, 1 something is left to be done by hand, 2 the call is wrong.",
+        epilog="Exit code: 0 all done, 1 something is left to do by hand, 2 the call is wrong.",
     )
     parser.add_argument("--target-org", required=True, metavar="ORG", help="as sf knows it")
     parser.add_argument("--username", default="", help="the integration user's, new or there")
@@ -210,6 +245,13 @@ def read_arguments() -> argparse.Namespace:
     place.add_argument("--project", default="", help="keep it in Google's Secret Manager instead")
     parser.add_argument("--region", default="europe-west1", help="Google's, with --project")
     parser.add_argument("--service", default="clockify-salesforce", help="the function's name")
+    parser.add_argument(
+        "--clockify-api-key-file",
+        type=Path,
+        metavar="FILE",
+        help="match people, clients and projects too, and write what is the same",
+    )
+    parser.add_argument("--workspace", default="", help="Clockify's, if the key sees several")
     parser.add_argument("--new-key", action="store_true", help="another key for the sign-in")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument("--dry-run", action="store_true", help="only say what would be done")

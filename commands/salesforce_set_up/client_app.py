@@ -1,6 +1,6 @@
 """The External Client App that the function signs in with: its key, certificate and five files.
 
-With JWT bearer it needs no click. The files are made at run time: the consumer key is the org's own.
+With JWT bearer it needs no click. The files are made at run time, and are in no repository.
 https://help.salesforce.com/s/articleView?id=xcloud.meta_configure_oauth_jwt_flow_external_client_apps.htm
 """
 

@@ -62,6 +62,8 @@ class Directory:
             )
         elif tops and role_id:
             self._move_below(role_id, tops, yes=yes)
+        elif own:
+            self.told.is_there(f"role {ROLE_LABEL}: is there, above all others")
         return role_id
 
     def _new_role(self) -> str:
@@ -170,7 +172,7 @@ class Directory:
         self.told.refused(
             f"the user may not have the role: {refusal.code}",
             "give it a full Salesforce licence and a profile with API Only User, then the role"
-            f" {ROLE_LABEL}: Setup > Users; python -m commands.check tells whose Events it may edit",
+            f" {ROLE_LABEL}: Setup > Users; the check then tells whose Events it may edit",
         )
 
     # What it may ---------------------------------------------------------------------------------
@@ -228,7 +230,8 @@ class Directory:
         listed = ", ".join(map(quoted, users))
         sets = self._query("SELECT Id, Name FROM PermissionSet WHERE Name LIKE 'Clockify_%'")
         for permission_set in sets:
-            which = f"PermissionSetId = {quoted(str(permission_set['Id']))} AND AssigneeId IN ({listed})"
+            own = quoted(str(permission_set["Id"]))
+            which = f"PermissionSetId = {own} AND AssigneeId IN ({listed})"
             for each in self._query(f"SELECT Id FROM PermissionSetAssignment WHERE {which}"):
                 if not self.told.dry_run:
                     self._delete("PermissionSetAssignment", str(each["Id"]))
@@ -262,9 +265,9 @@ def kind_id(pair: dict[str, str]) -> str:
 
 _BY_HAND = f"make the user by hand ({DOCS}, step 3), then run this again with --username"
 _USER = {
-    "LICENSE_LIMIT_EXCEEDED": "no licence Salesforce Integration is free: deactivate a user that has"
-    " one (Setup > Company Information > User Licenses), or name one that is there with --username",
-    "DUPLICATE_USERNAME": "somebody else in the world has this username: choose one with --username",
+    "LICENSE_LIMIT_EXCEEDED": "no licence Salesforce Integration is free: deactivate a user who has"
+    " one (Setup > Company Information > User Licenses), or name a user that is there: --username",
+    "DUPLICATE_USERNAME": "somebody else in the world has this username: choose one, --username",
 }
 
 

@@ -1,4 +1,4 @@
-"""Where the credentials go: a file that only its owner reads, or Secret Manager, as deploy.sh has it.
+"""Where the credentials go: a file that only its owner reads, or Secret Manager as deploy.sh does.
 
 They are on no command line and in no other file.
 """

@@ -31,7 +31,8 @@ class Told:
     def refused(self, what: str, todo: str) -> None:
         """The org does not do it: what to click, and the set-up goes on."""
         print(f"   ✗ {plain(what)}\n     → {plain(todo)}", flush=True)
-        self.left.append(todo)
+        if todo not in self.left:
+            self.left.append(todo)
 
     def agrees(self, question: str, *, yes: bool) -> bool:
         """Ask the person; `yes`: without asking. Where nobody can answer, it is a no."""
