@@ -4,9 +4,11 @@ They are on no command line and in no other file.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,15 +87,29 @@ class InSecretManager:
         try:
             self._gcloud("secrets", "describe", self._name)
         except NotKept:
-            self._gcloud(
+            self._patiently(
                 *("secrets", "create", self._name, "--replication-policy=user-managed"),
                 *(f"--locations={self.region}", "--labels=made-by=clockify-salesforce"),
             )
-        self._gcloud("secrets", "versions", "add", self._name, "--data-file=-", given=credentials)
+        self._patiently(
+            "secrets", "versions", "add", self._name, "--data-file=-", given=credentials
+        )
 
     def forget(self) -> bool:
         """deploy.sh --delete takes the secret away."""
         return False
+
+    def _patiently(self, *arguments: str, given: str = "") -> None:
+        """The same, again for some minutes where what was just enabled is not known yet."""
+        for wait in (1.0, 2.0, 4.0, 8.0, *[30.0] * 15):
+            try:
+                return self._gcloud(*arguments, given=given)
+            except NotKept as error:
+                if not re.search("has not been used|SERVICE_DISABLED", str(error)):
+                    raise
+            print(f"   not yet, the API is new: another try in {wait:.0f} s", flush=True)
+            time.sleep(wait)
+        return self._gcloud(*arguments, given=given)
 
     def _gcloud(self, *arguments: str, given: str = "") -> None:
         program = shutil.which("gcloud") or "gcloud"
