@@ -10,7 +10,7 @@ import csv
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 import requests
 from simple_salesforce.api import Salesforce
@@ -60,7 +60,7 @@ class BulkOrg(Org):
             wanted["externalIdFieldName"] = external_id
         return _job(self.call("POST", PATH, deadline, json=wanted))
 
-    def upload(self, job: Job, content: bytes, deadline: float) -> None:
+    def upload(self, job: Job, content: IO[bytes], deadline: float) -> None:
         """Give a job its CSV, 150 MB at most, and let it begin.
 
         A job takes its content once, so that none of this is tried again: on an error it is to be

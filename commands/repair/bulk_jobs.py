@@ -6,6 +6,7 @@ fails, changes go the way of the few, in collections.
 """
 
 import contextlib
+import copyreg
 import csv
 import io
 import itertools
@@ -15,21 +16,25 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import IO
+from typing import IO, Any
 
 from clockify_salesforce.errors import IntegrationError, SalesforceUnavailable
 from clockify_salesforce.salesforce.bulk import EMPTIED, RUNNING, Job, cell, error_of
 from clockify_salesforce.salesforce.errors import SalesforceRefused
+from clockify_salesforce.salesforce.event import EventDraft
+from clockify_salesforce.salesforce.records import Known
+from clockify_salesforce.salesforce.wish import Link, Wish
 from commands.repair.change import Cell, Change, Heaps, Json
 from commands.repair.patience import CALL_S, PAUSES_S, PatientOrg
 from commands.repair.tasks import Tasks
-from mapping import EXTERNAL_ID
+from mapping import EXTERNAL_ID, Upsert
 
 # With fewer changes than this, collections cost no more calls and take no longer.
 FROM = 2_000
+AT_A_TIME = 100  # changes that are written to disk together
 MOST_RECORDS, MOST_BYTES = 10_000, 20 * 1024 * 1024
 LOOKS_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)  # from one look at a job to the next
 EARLIER_S = 3600.0  # how long another run's job is waited for
@@ -39,43 +44,68 @@ ABORT_S = 8.0
 Took = Callable[[list[str], int, list[tuple[Change, Json]]], None]
 
 
-@dataclass(slots=True)
-class _Spool:
-    """Changes on disk. `done`: the keys of those that Salesforce has told a result of."""
+def _by_fields(value: object) -> tuple[type, tuple[object, ...]]:
+    kind: Any = type(value)
+    return kind, tuple(getattr(value, name) for name in kind.__slots__)
 
-    cell: Cell
-    file: IO[bytes] = field(default_factory=tempfile.TemporaryFile)
-    size: int = 0
-    done: set[str] = field(default_factory=set)
+
+# As dataclasses pickle themselves, they look all their fields up anew, which takes four times as
+# long.
+for _kind in (EventDraft, Upsert, Wish, Link, Known):
+    copyreg.pickle(_kind, _by_fields)
+
+
+class _Spool:
+    """Changes on disk. `entries`: the key of each, as Salesforce tells it, and its entry's id."""
+
+    def __init__(self, cell: Cell) -> None:
+        self.cell = cell
+        self.entries: dict[str, str] = {}
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115
+        self._unwritten: list[Change] = []
 
     def add(self, change: Change) -> None:
-        pickle.dump(change, self.file, pickle.HIGHEST_PROTOCOL)
-        self.size += 1
+        self.entries[key_of(change)] = change.entry_id
+        self._unwritten.append(change)
+        if len(self._unwritten) == AT_A_TIME:
+            self._write()
+
+    def _write(self) -> None:
+        pickle.dump(self._unwritten, self._file, pickle.HIGHEST_PROTOCOL)
+        self._unwritten = []
+
+    @property
+    def size(self) -> int:
+        return len(self.entries)
 
     @property
     def key(self) -> str:
         """The field that a record is known by."""
         return "Id" if self.cell.updates else EXTERNAL_ID
 
-    def key_of(self, change: Change) -> str:
-        return change.event_id or change.entry_id
-
     @property
     def is_full(self) -> bool:
-        return self.size >= MOST_RECORDS or self.file.tell() >= MOST_BYTES
+        return self.size >= MOST_RECORDS or self._file.tell() >= MOST_BYTES
 
     def __iter__(self) -> Iterator[Change]:
         """All changes. What is read is what `add` has written: nobody else has the file."""
-        self.file.seek(0)
-        for _ in range(self.size):
-            change: Change = pickle.load(self.file)  # noqa: S301
-            yield change
+        if self._unwritten:
+            self._write()
+        self._file.seek(0)
+        for _ in range(-(-self.size // AT_A_TIME)):
+            changes: list[Change] = pickle.load(self._file)  # noqa: S301
+            yield from changes
 
-    def undone(self) -> Iterator[Change]:
-        """The changes whose result Salesforce has not told."""
+    def without(self, done: Collection[str]) -> Iterator[Change]:
+        """The changes with other keys."""
         for change in self:
-            if self.key_of(change) not in self.done:
+            if key_of(change) not in done:
                 yield change
+
+
+def key_of(change: Change) -> str:
+    """What a bulk job's results know the change's record by."""
+    return change.event_id or change.entry_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,23 +179,22 @@ class BulkJobs:
                 self._tell("An earlier run's bulk jobs are still at work: waiting for them.")
             time.sleep(look_s)
 
-    def takes(self, change: Change) -> bool:
-        """Tell whether a change goes as a part of a job."""
+    def takes(self) -> bool:
+        """Tell whether the next change goes as a part of a job."""
         self._seen += 1
-        if self._is_off or self._seen <= FROM:
-            return False
-        body = change.draft.body()
-        return body.keys() <= self._known and EMPTIED not in body.values()
+        return not self._is_off and self._seen > FROM
 
-    def add(self, change: Change) -> None:
-        """Collect a change."""
+    def add(self, change: Change) -> bool:
+        """Collect a change; tell whether that makes a job that may begin."""
         lane = change.cell()._replace(owners=None)
         if lane not in self._spools:
             self._spools[lane] = _Spool(lane)
         spool = self._spools[lane]
         spool.add(change)
-        if spool.is_full:
-            self._ready.append(self._spools.pop(lane))
+        if not spool.is_full:
+            return False
+        self._ready.append(self._spools.pop(lane))
+        return True
 
     @property
     def is_full(self) -> bool:
@@ -213,12 +242,12 @@ class BulkJobs:
         """Make jobs of what is collected, where it is enough for one."""
         for spool in self._spools.values():
             if spool.size < FROM or self._is_off:
-                self._left.append(spool.undone())
+                self._left.append(iter(spool))
             else:
                 self._ready.append(spool)
         self._spools.clear()
         if self._is_off:
-            self._left += [spool.undone() for spool in self._ready]
+            self._left += map(iter, self._ready)
             self._ready.clear()
 
     def _start(self, spool: _Spool, heaps: Heaps, took: Took) -> None:
@@ -244,20 +273,23 @@ class BulkJobs:
         self, spool: _Spool, records: dict[str, tuple[str, str]]
     ) -> tuple[list[str], int, list[tuple[Change, Json]]]:
         """What became of the changes; those that no result tells are handed over."""
-        spool.done = set(records)
         created = sum(created == "true" for created, error in records.values() if not error)
-        refused = {key: error for key, (_, error) in records.items() if error}
-        written: list[str] = []
-        again: list[tuple[Change, Json]] = []
-        for change in spool:
-            key = spool.key_of(change)
-            if key in refused:
-                again.append((change, error_of(refused[key])))
-            elif key in records:
-                written.append(change.entry_id)
-        if len(records) < spool.size:
-            self._left.append(spool.undone())
-        return written, created, again
+        errors = {key: error for key, (_, error) in records.items() if error}
+        written = [
+            entry_id
+            for key, entry_id in spool.entries.items()
+            if key in records and key not in errors
+        ]
+        refused: list[tuple[Change, Json]] = []
+        if errors:
+            refused = [
+                (change, error_of(errors[key_of(change)]))
+                for change in spool
+                if key_of(change) in errors
+            ]
+        if len(written) + len(refused) < spool.size:
+            self._left.append(spool.without(records.keys()))
+        return written, created, refused
 
     # In a thread of the job's own ----------------------------------------------------------------
 
@@ -291,9 +323,13 @@ class BulkJobs:
 
     def _sent(self, spool: _Spool) -> Job:
         """Create a job and give it the spool's changes. Raises IntegrationError."""
+        with tempfile.TemporaryFile() as file:
+            self._write_csv(spool, file)
+            return self._sent_file(spool, file)
+
+    def _sent_file(self, spool: _Spool, file: IO[bytes]) -> Job:
         operation = "update" if spool.cell.updates else "upsert"
         external_id = None if spool.cell.updates else EXTERNAL_ID
-        content = self._csv(spool)
         for pause_s in (*PAUSES_S, None):
             job: Job | None = None
             try:
@@ -302,7 +338,8 @@ class BulkJobs:
                     operation, "Event", deadline, external_id=external_id
                 )
                 self._open[job.id] = job
-                self._org.org.upload(job, content, deadline)
+                file.seek(0)
+                self._org.org.upload(job, file, deadline)
             except (SalesforceRefused, SalesforceUnavailable) as error:
                 if job is not None:
                     with contextlib.suppress(IntegrationError):
@@ -316,16 +353,17 @@ class BulkJobs:
                 return job
         raise AssertionError
 
-    def _csv(self, spool: _Spool) -> bytes:
-        """The spool's changes: an empty cell leaves a field alone."""
-        with tempfile.TemporaryFile() as file:
-            text = io.TextIOWrapper(file, "utf-8", newline="")
-            rows = csv.writer(text, lineterminator="\n")
-            rows.writerow([spool.key, *self._columns])
-            for change in spool:
-                body = change.draft.body()
+    def _write_csv(self, spool: _Spool, file: IO[bytes]) -> None:
+        """Write the spool's changes: an empty cell leaves a field alone.
+
+        What CSV has no words for is left out, and goes in collections as all that no result tells.
+        """
+        text = io.TextIOWrapper(file, "utf-8", newline="")
+        rows = csv.writer(text, lineterminator="\n")
+        rows.writerow([spool.key, *self._columns])
+        for change in spool:
+            body = change.draft.body()
+            if body.keys() <= self._known and EMPTIED not in body.values():
                 cells = [cell(body[name]) if name in body else "" for name in self._columns]
-                rows.writerow([spool.key_of(change), *cells])
-            text.flush()
-            file.seek(0)
-            return file.read()
+                rows.writerow([key_of(change), *cells])
+        text.detach()

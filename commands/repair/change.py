@@ -36,7 +36,7 @@ class Change:
 
     def cell(self) -> "Cell":
         """Which of the heaps of `Heaps` it belongs to."""
-        ids = marked(self.draft.new_mark)
+        ids = marked(self.draft.known.mark) | self.draft.wish.fields
         link = ids.get("WhatId") or ids.get("WhoId")
         return Cell(self.event_id is not None, _group(ids.get("OwnerId")), _group(link))
 

@@ -22,7 +22,7 @@ Json = dict[str, Any]
 WORKSPACE = "Clockify_Workspace_Id__c"
 # Clockify allows 50 requests a second.
 PER_SECOND = 45.0
-AT_ONCE = 4  # parts of the period that are read side by side
+AT_ONCE = 3  # parts of the period that are read side by side
 AHEAD = 1  # windows of a part that are read and not yet taken
 # A report gives 1,000 rows: where people work as before, a part has this many.
 ROWS = 800

@@ -7,7 +7,7 @@ written while the next windows are read (`writing.py`).
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -42,8 +42,8 @@ ASKED_AT_ONCE = 8
 # A query's URL may have 16,384 characters, and a composite call five queries.
 LISTED, QUERIES = 400, 5
 LOOK_UPS = 3  # at once
-# So many owners and links are kept for so long: most entries are of the same few.
-WISHES, WISHES_S = 10_000, 60.0
+KNOWN, KNOWN_S = 10_000, 60.0  # so many owners and links are kept for so long
+_OWNER = frozenset({"OwnerId"})
 
 COMPARED = (
     "StartDateTime EndDateTime Clockify_Hours__c Clockify_Project__c Clockify_Client__c"
@@ -132,8 +132,8 @@ class Repair:
         self._surplus: dict[str, None] = {}  # entry ids, in order
         self._found_elsewhere: set[str] = set()
         self._link_pauses = [PAUSE_S, PAUSE_S]
-        self._known_wishes: dict[tuple[str | None, ...], Wish] = {}
-        self._wishes_until = 0.0
+        self._known: dict[tuple[str | None, ...], Wish] = {}
+        self._known_until = 0.0
 
     def run(self, reached: Callable[[datetime, int], None]) -> None:
         """Compare and repair all of it; `reached` is told how far, and how many entries.
@@ -230,30 +230,33 @@ class Repair:
         return decision
 
     def _wish(self, decision: Upsert) -> Wish:
-        """Owner and links, with some patience for a look-up that has no answer."""
-        asked = (
-            decision.user_id,
-            decision.user_email,
-            decision.record_id,
-            decision.project_id,
-            decision.client_id,
+        """Owner and links, looked up each by itself: most entries are of the same few."""
+        if len(self._known) > KNOWN or time.monotonic() > self._known_until:
+            self._known.clear()
+            self._known_until = time.monotonic() + KNOWN_S
+        person = (decision.user_id, decision.user_email)
+        subject = (decision.record_id, decision.project_id, decision.client_id)
+        owner = self._known.get(person) or self._look_up_wish(
+            person, replace(decision, record_id=None, project_id=None, client_id=None)
         )
-        if len(self._known_wishes) > WISHES or time.monotonic() > self._wishes_until:
-            self._known_wishes.clear()
-            self._wishes_until = time.monotonic() + WISHES_S
-        wish = self._known_wishes.get(asked) or self._looked_up_wish(decision)
-        if not wish.unknown:
-            self._known_wishes[asked] = wish
-        self.count["notes"] += len(wish.notes)
-        return wish
+        links = self._known.get(subject) or self._look_up_wish(
+            subject, replace(decision, user_id=None, user_email=None)
+        )
+        notes = owner.notes + links.notes
+        self.count["notes"] += len(notes)
+        unknown = (owner.unknown & _OWNER) | (links.unknown - _OWNER)
+        return Wish(owner.owner, links.links, unknown, notes)
 
-    def _looked_up_wish(self, decision: Upsert) -> Wish:
+    def _look_up_wish(self, by: tuple[str | None, ...], decision: Upsert) -> Wish:
+        """Owner or links of one person or subject, with patience where there is no answer."""
         wish = self._directory.wish(decision, time.monotonic() + CALL_S)
         while wish.unknown and self._link_pauses and self._directory.is_paused():
             pause_s = self._link_pauses.pop()
             self._tell(f"{wish.notes[-1]}: looking again in {pause_s:.0f} s")
             time.sleep(pause_s)
             wish = self._directory.wish(decision, time.monotonic() + CALL_S)
+        if not wish.unknown:
+            self._known[by] = wish
         return wish
 
     def _compare(self, event: Json, decision: Upsert | Withdraw) -> None:

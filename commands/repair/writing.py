@@ -76,18 +76,18 @@ class Writer:
     def add(self, change: Change) -> None:
         """Have a change written, sooner or later. Raises IntegrationError, of any change."""
         self._tasks.look()
-        if self._bulk is not None and self._bulk.takes(change):
-            self._bulk.add(change)
+        if self._bulk is not None and self._bulk.takes():
+            if self._bulk.add(change):
+                self._begin()
         else:
             self._heaps.add(change)
-        if self._heaps.size >= ROOM or (self._bulk and self._bulk.is_full):
-            self._begin()
-            self._tasks.wait(
-                lambda: self._heaps.size < ROOM and not (self._bulk and self._bulk.is_full),
-                self.waiting_for,
-            )
-        elif self._heaps.size % 50 == 0:
-            self._begin()
+            if self._heaps.size % (BATCH // 4) == 0:
+                self._begin()
+        if not self._has_room():
+            self._tasks.wait(self._has_room, self.waiting_for)
+
+    def _has_room(self) -> bool:
+        return self._heaps.size < ROOM and not (self._bulk and self._bulk.is_full)
 
     def finish(self) -> None:
         """Write what is left, and settle what messages have come for. Raises as `add` does."""

@@ -1151,4 +1151,4 @@ def test_look_up_without_an_answer_is_waited_for_twice(
     for each in range(2):
         work.take(Window(FIRST, LAST, [entry | {"id": f"a{each}"}], 1), [])
     work.finish()
-    assert (slept, len(asked), work.count["created"]) == ([PAUSE_S] * 2, 4, 2)
+    assert (slept, len(asked), work.count["created"]) == ([PAUSE_S] * 2, 6, 2)
