@@ -6,6 +6,8 @@ from simulation import CLASSES, INSTANCES, Figure, Row, run, run_all
 
 from clockify_salesforce.state import Action, Next, Receipt, State, Step
 
+pytestmark = pytest.mark.simulation
+
 SCHEDULES = 200_000
 SEED = 1
 ROWS = [
