@@ -23,13 +23,13 @@ test: check ## Run every check and test
 	$(BIN)/python -m pytest --cov=mapping --cov-branch --cov-report=term-missing --cov-fail-under=100
 
 test-fast: $(VENV)/.installed ## Run the tests that need no process, in seconds
-	$(BIN)/python -m pytest tests/unit
+	$(BIN)/python -m pytest tests/unit -m "not simulation"
 
 test-ahead: $(VENV)/.installed ## Run what has to do with clocks under one that is 500 days ahead
-	PYTHONPATH=tests/clock_ahead $(BIN)/python -m pytest $(CLOCKS)
+	PYTHONPATH=tests/clock_ahead $(BIN)/python -m pytest $(CLOCKS) -m "not simulation"
 
 test-deployed: $(VENV)-deployed/.installed ## Run the function's tests under the Python of .python-version
-	$(VENV)-deployed/bin/python -m pytest $(FUNCTION)
+	$(VENV)-deployed/bin/python -m pytest $(FUNCTION) -m "not simulation"
 
 check: $(VENV)/.installed ## Types and style only
 	$(BIN)/ruff check .

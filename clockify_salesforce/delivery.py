@@ -80,7 +80,7 @@ class Delivery:
             first_ms, doubtful = self._receipts.receive(
                 entry.key, entry.fingerprint, action, first_ms, can_ask=self._can_ask(entry)
             )
-        unrestored = self._receipts.is_deleted(entry.key)
+        unrestored = self._receipts.unrestored(entry.key)
         return Receipt(
             entry.fingerprint, action, first_ms, by, message.queued, doubtful, unrestored
         )

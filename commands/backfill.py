@@ -9,6 +9,9 @@ is wrong, 3 nothing is left but entries that were refused.
 """
 
 import argparse
+import contextlib
+import ctypes
+import gc
 import signal
 import sys
 from collections import Counter
@@ -16,13 +19,14 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from clockify_salesforce.clockify.client import Clockify
-from clockify_salesforce.clockify.history import History, Json, start_of
+from clockify_salesforce.clockify.history import Asks, History
 from clockify_salesforce.errors import IntegrationError, SettingsError
-from clockify_salesforce.mapping_rules import Rules
-from clockify_salesforce.salesforce.client import Org
+from clockify_salesforce.salesforce.bulk import BulkOrg
 from clockify_salesforce.salesforce.directory import Directory
+from clockify_salesforce.settings import chosen_rules
+from commands.repair.reading import Readers
 from commands.repair.refusals import Refusals
-from commands.repair.repair import Repair
+from commands.repair.repair import Repair, Wishes
 from commands.repair.settle import Clock
 from commands.terminal import (
     CREDENTIALS_FROM,
@@ -35,7 +39,9 @@ from commands.terminal import (
 )
 
 READ_S = 120.0  # for an answer of Salesforce's: 200 records may start 200 automations of the org's
+LARGEST_ANSWER = 64 * 1024 * 1024  # bytes: what became of a bulk job's 20 MB
 CLOCKIFY_TIMEOUT = (5.0, 60.0)
+M_MMAP_THRESHOLD = -3
 CLOCKIFY_PATIENCE_S = 3 * 3600.0  # for one call: the Free plan allows 30 an hour
 
 
@@ -82,7 +88,21 @@ def read_arguments() -> argparse.Namespace:
         metavar="N",
         help="where more Events than this are surplus, delete none (%(default)s)",
     )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=8,
+        metavar="N",
+        help="write so much at once (%(default)s); fewer where the org has other work",
+    )
+    parser.add_argument(
+        "--without-bulk",
+        action="store_true",
+        help="write in calls of 200 records only, and make no bulk jobs",
+    )
     arguments = parser.parse_args()
+    if not 1 <= arguments.jobs <= 25:
+        parser.error("--jobs is 1 to 25")
     if (arguments.days is None) == (arguments.since is None):
         parser.error("name the period: --days N, or --from DAY and perhaps --to DAY")
     if arguments.days is not None and (arguments.days < 1 or arguments.until):
@@ -139,50 +159,55 @@ def run(arguments: argparse.Namespace) -> int:
     found = settings()
     credentials = salesforce_credentials(arguments, found)
     region, key = api_key(arguments, found)
+    rules = chosen_rules(found.event_subject)
     progress = Progress(since, until)
+    clients: list[Clockify] = []
+
+    def wait(wait_s: float) -> None:
+        readers.is_limited = True
+        progress.tell(
+            f"Clockify asks to wait: going on in {wait_s:,.0f} s"
+            f" (at {datetime.now() + timedelta(seconds=wait_s):%H:%M:%S})"
+        )
 
     def clockify(*, timeout: tuple[float, float] = CLOCKIFY_TIMEOUT) -> Clockify:
-        return Clockify(
-            api_key=key,
-            region=region,
-            patience=CLOCKIFY_PATIENCE_S,
-            on_wait=lambda wait_s: progress.tell(
-                f"Clockify asks to wait: going on in {wait_s:,.0f} s"
-                f" (at {datetime.now() + timedelta(seconds=wait_s):%H:%M:%S})"
-            ),
-            timeout=timeout,
+        patience = CLOCKIFY_PATIENCE_S
+        client = Clockify(
+            api_key=key, region=region, patience=patience, on_wait=wait, timeout=timeout
         )
+        clients.append(client)
+        return client
 
-    org = Org(credentials, version=found.salesforce_api_version, read_s=READ_S)
-    own = clockify()
-    history = History(own, arguments.workspace, arguments.users)
+    def history() -> History:
+        return History(clockify(), arguments.workspace, asks=Asks.of(rules, arguments.users))
+
+    org = BulkOrg(
+        credentials, version=found.salesforce_api_version, read_s=READ_S, largest=LARGEST_ANSWER
+    )
+    readers = Readers(history)
     refusals = Refusals(arguments.refused_file)
-
-    def is_in_period(entry: Json) -> bool:
-        start = start_of(entry)
-        return start is not None and since <= start < until
-
-    try:
-        repair = Repair(
-            org,
-            history,
-            Directory(org, clockify=clockify),
-            refusals,
-            Clock(own),
-            workspace=arguments.workspace,
-            rules=Rules(subject=found.event_subject),
+    repair = Repair(
+        org,
+        readers,
+        Directory(org, clockify=clockify, links=rules.links),
+        refusals,
+        Clock(lambda: max([0.0, *(client.clock_ahead_s for client in clients)])),
+        Wishes(
+            since,
+            until,
             apply=arguments.apply,
-            most_deletions=arguments.most_deletions,
             deletes=not arguments.users,
-            tell=progress.tell,
-            show=print if arguments.list else lambda line: None,
-        )
-        repair.begin()
-        for window in history.windows(since, until):
-            repair.take(window)
-            progress.reach(window.until, repair.count["entries"])
-            repair.begin()
-        repair.finish(is_in_period)
+            most_deletions=arguments.most_deletions,
+            at_once=arguments.jobs,
+            bulk=not arguments.without_bulk,
+        ),
+        workspace=arguments.workspace,
+        rules=rules,
+        tell=progress.tell,
+        show=print if arguments.list else lambda line: None,
+    )
+    try:
+        repair.run(progress.reach)
     finally:
         progress.close()
     if arguments.apply and refusals.finish():
@@ -196,10 +221,21 @@ def run(arguments: argparse.Namespace) -> int:
     return 3 if repair.count["refused"] else 0
 
 
+def prepare_for_many_records() -> None:
+    """Keep time and memory low while millions of small values, none in a circle, come and go."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+    # glibc stops giving large blocks back once some have been freed, unless it is told a limit.
+    # https://man7.org/linux/man-pages/man3/mallopt.3.html
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 128 * 1024)
+
+
 def main() -> int:
     """Run the command line and return the exit code."""
     # Cloud Run ends a job with SIGTERM: as good as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    prepare_for_many_records()
     try:
         return run(read_arguments())
     except (WrongCall, SettingsError) as error:

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import trustme
 from aiohttp import web
@@ -47,12 +47,16 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """`body`: JSON, or text as it is. `lost`: the connection breaks instead."""
+    """`body`: JSON, or text as it is. `lost`: the connection breaks instead.
+
+    `content_type`: of a text.
+    """
 
     status: int = 200
     body: object = None
     headers: dict[str, str] = field(default_factory=dict)
     lost: bool = False
+    content_type: str = "text/html"
 
 
 @dataclass(eq=False)
@@ -120,7 +124,7 @@ class Internet:
     async def _start(self) -> int:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self.certificate.configure_cert(context)
-        server = web.Server(self._serve)
+        server = web.Server(self._serve, request_factory=_request)
         self._runner = web.ServerRunner(server, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=context, backlog=1024)
@@ -150,7 +154,7 @@ class Internet:
                 status=answer.status,
                 text=answer.body,
                 headers=answer.headers,
-                content_type="text/html",
+                content_type=answer.content_type,
             )
         return web.Response(
             status=answer.status,
@@ -183,6 +187,12 @@ class Internet:
                 tunnels.discard(tunnel)
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             writer.close()
+
+
+def _request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
+    """A request of any size: a bulk job's data has up to 150 MB."""
+    loop = asyncio.get_running_loop()
+    return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=0)
 
 
 async def _pipe(

@@ -6,12 +6,10 @@ way: read the state, ask Clockify, write by compare-and-set. What a message brin
 """
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from clockify_salesforce.clockify.client import Clockify
-from clockify_salesforce.clockify.history import History
 from clockify_salesforce.delivery import Delivery
 from clockify_salesforce.mapping_rules import Rules
 from clockify_salesforce.message import Entry, Message, Outcome
@@ -20,6 +18,7 @@ from clockify_salesforce.salesforce.directory import Directory
 from clockify_salesforce.salesforce.errors import STATE
 from clockify_salesforce.salesforce.records import Records
 from commands.repair.patience import PatientOrg
+from commands.repair.reading import Readers
 from mapping import Json, Upsert
 
 # A report may lack what happened in Clockify so shortly before it, and Salesforce's servers' clocks
@@ -39,13 +38,14 @@ class Clock(Receipts):
     make the time older, and by minutes at most.
     """
 
-    def __init__(self, clockify: Clockify) -> None:
+    def __init__(self, ahead_s: Callable[[], float]) -> None:
+        """`ahead_s`: by how much this machine's clock is ahead of Clockify's, in seconds."""
         super().__init__()
-        self._clockify = clockify
+        self._ahead_s = ahead_s
 
     def now_ms(self) -> int:
         """Milliseconds since 1970."""
-        ahead_s = min(max(self._clockify.clock_ahead_s, 0.0), MOST_AHEAD_S)
+        ahead_s = min(max(self._ahead_s(), 0.0), MOST_AHEAD_S)
         return super().now_ms() - round(ahead_s * 1000)
 
 
@@ -56,34 +56,34 @@ class Settling:
         self,
         org: PatientOrg,
         directory: Directory,
-        history: History,
+        readers: Readers,
         clock: Clock,
         *,
         rules: Rules,
         workspace: str,
     ) -> None:
         self._org = org
-        self._history = history
+        self._readers = readers
         self._clock = clock
         self._workspace = workspace
+        self._mark: datetime | None = None
         records = Records(org.org)
         self._delivery = Delivery(records, directory, clock, rules=rules, ask=self._ask)
 
-    def mark(self) -> datetime | None:
-        """A moment of Salesforce's own clock that every message from now on lies behind.
+    def begin(self) -> None:
+        """Note a moment, by Salesforce's own clock, before anything is read.
 
-        None where no message has come yet: then every state is behind it.
+        Where no message has come yet, every state will be behind it.
         """
         newest = f"SELECT SystemModstamp FROM {STATE} ORDER BY SystemModstamp DESC LIMIT 1"
         for row in self._org.rows(newest):
-            return datetime.fromisoformat(row["SystemModstamp"]).astimezone(UTC) - LAG
-        return None
+            self._mark = datetime.fromisoformat(row["SystemModstamp"]).astimezone(UTC) - LAG
 
-    def messaged(self, entry_ids: Collection[str], since: datetime | None) -> list[str]:
+    def messaged(self, entry_ids: Collection[str]) -> list[str]:
         """Which of the entries a message has come for since then."""
         soql = f"SELECT Key__c FROM {STATE}"
-        if since is not None:
-            soql += f" WHERE SystemModstamp >= {since:%Y-%m-%dT%H:%M:%SZ}"
+        if self._mark is not None:
+            soql += f" WHERE SystemModstamp >= {self._mark:%Y-%m-%dT%H:%M:%SZ}"
         wanted = set(entry_ids)
         found = (str(row["Key__c"]).removeprefix(KEY) for row in self._org.rows(soql))
         return [entry_id for entry_id in found if entry_id in wanted]
@@ -105,7 +105,7 @@ class Settling:
         return self._delivery.deliver(message, Entry(content, Upsert(entry_id, {}), "history"))
 
     def _ask(self, content: Json, entry_id: str, deadline: float) -> Json:
-        return self._history.now(entry_id)
+        return self._readers.now(entry_id)
 
     def clean_up(self) -> int:
         """Take away states that nothing has touched for 30 days; return how many.

@@ -7,7 +7,8 @@ https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/
 
 Each module builds on the one before: metadata (what the org knows), records (what is stored, and
 how a transaction is undone), saving (what Salesforce does to store a record), reading (SOQL,
-describe), sobject_collections, rest, composite (the API), org (HTTP, sign-in, faults).
+describe), sobject_collections, rest, composite (the API), bulk (its jobs), org (HTTP, sign-in,
+faults).
 """
 
 from sandbox.salesforce.faults import FAULTS, Faults, Flow

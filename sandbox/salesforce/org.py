@@ -3,13 +3,14 @@
 import asyncio
 import base64
 import json
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs
 
 import jwt
 
 from sandbox.internet import Answer, Request
-from sandbox.salesforce.composite import Composite
+from sandbox.salesforce.bulk import Bulk
 from sandbox.salesforce.faults import Json, Refusal
 from sandbox.salesforce.rest import DAILY_CALLS, HOST
 
@@ -19,7 +20,7 @@ ADMIN_ID = "005Kj000000AdmnIAE"
 USERNAME = "integration@sandbox.example"
 
 
-class SalesforceOrg(Composite):
+class SalesforceOrg(Bulk):
     """One org. Requests come in one thread; the tests' methods may be called from another."""
 
     def __init__(self, version: str = "65.0") -> None:
@@ -109,12 +110,12 @@ class SalesforceOrg(Composite):
         if faults.strikes("html"):
             return Answer(502, "<html><body><h1>502 Bad Gateway</h1></body></html>")
         try:
-            status, body = await self._api(request)
+            answer = await self._api(request)
         except Refusal as refusal:
-            status, body = refusal.status, [refusal.error]
+            answer = Answer(refusal.status, [refusal.error])
         # A composite counts as one call.
         used = {"Sforce-Limit-Info": f"api-usage={len(self.requests)}/{DAILY_CALLS}"}
-        return Answer(lost=True) if faults.strikes("lost") else Answer(status, body, used)
+        return Answer(lost=True) if faults.strikes("lost") else replace(answer, headers=used)
 
     def _token(self, request: Request) -> Answer:
         """https://help.salesforce.com/s/articleView?id=xcloud.remoteaccess_oauth_client_credentials_flow.htm"""
@@ -168,7 +169,7 @@ class SalesforceOrg(Composite):
             },
         )
 
-    async def _api(self, request: Request) -> tuple[int, Any]:
+    async def _api(self, request: Request) -> Answer:
         if self.faults.strikes("expired"):
             self._tokens.clear()
         if request.headers.get("authorization", "")[7:] not in self._tokens:
@@ -177,8 +178,10 @@ class SalesforceOrg(Composite):
             raise Refusal(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")
         if self.faults.strikes("error"):
             raise Refusal(503, "SERVER_UNAVAILABLE", "Server is too busy")
+        if (answer := await self.bulk_answer(request)) is not None:
+            return answer
         try:
             body = json.loads(request.body) if request.body else None
         except ValueError:
             raise Refusal(400, "JSON_PARSER_ERROR", "Unexpected character") from None
-        return await self._do(request.method, request.path, body)
+        return Answer(*await self._do(request.method, request.path, body))

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import random
+import resource
 import subprocess
 import sys
 import tempfile
@@ -53,6 +54,8 @@ class Measured:
     reads: int
     writes: int
     clockify: int
+    cpu: float  # seconds of its own
+    world_cpu: float  # and of the stand-ins
 
 
 def fill(clockify: ClockifyApi, number: int, users: int) -> list[str]:
@@ -94,7 +97,7 @@ def measure(world: World, folder: Path) -> Measured:
         *(sys.executable, "-m", "commands.backfill", "--workspace", WORKSPACE, "--apply"),
         *("--from", f"{FIRST:%Y-%m-%d}", "--to", f"{last:%Y-%m-%d}"),
     ]
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), _cpu()
     with (folder / "out").open("w+") as out, (folder / "err").open("w") as err:
         process = subprocess.Popen(
             command,
@@ -115,6 +118,7 @@ def measure(world: World, folder: Path) -> Measured:
         seconds = time.perf_counter() - began
         out.seek(0)
         lines = [line.rsplit(None, 1) for line in out.read().splitlines()[1:5]]
+    spent = [after - before for after, before in zip(_cpu(), cpu, strict=True)]
     writes = [path for method, path in org.requests if method in ("PATCH", "DELETE")]
     return Measured(
         process.returncode,
@@ -124,7 +128,14 @@ def measure(world: World, folder: Path) -> Measured:
         len(org.requests) - len(writes),
         len(writes),
         len(clockify.requests),
+        *spent,
     )
+
+
+def _cpu() -> tuple[float, float]:
+    """Seconds that processes which have ended have spent, and this one."""
+    who = (resource.RUSAGE_CHILDREN, resource.RUSAGE_SELF)
+    return tuple(sum(resource.getrusage(each)[:2]) for each in who)  # type: ignore[return-value]
 
 
 def floor(world: World, folder: Path) -> float:
@@ -207,15 +218,18 @@ def main() -> int:
         world.salesforce.latency = arguments.latency
         ids = fill(world.clockify, number, arguments.users)
         print(f"{number:,} entries of {arguments.users} users in {DAYS} days, on loopback")
-        show = ("{:<16}" + "{:>11}" * 10).format
+        show = ("{:<16}" + "{:>11}" * 12).format
         columns = "run,created,updated,deleted,unchanged,s,entries/s,SF writes,SF reads,Clockify"
-        print(show(*columns.split(","), "peak MB"))
+        print(show(*columns.split(","), "CPU s", "world's", "peak MB"))
 
         def run(title: str, expected: tuple[int, ...]) -> Measured:
             result = measure(world, folder)
             rate = number / result.seconds
-            calls = (result.writes, result.reads, result.clockify, f"{result.peak_mb:.0f}")
-            print(show(title, *result.counts, f"{result.seconds:.1f}", f"{rate:,.0f}", *calls))
+            calls = (result.writes, result.reads, result.clockify)
+            spent = (f"{each:.1f}" for each in (result.cpu, result.world_cpu))
+            peak = f"{result.peak_mb:.0f}"
+            time_taken = (f"{result.seconds:.1f}", f"{rate:,.0f}")
+            print(show(title, *result.counts, *time_taken, *calls, *spent, peak))
             check(result.code == 0, f"{title}: exit code {result.code}")
             check(result.counts == expected, f"{title}: {result.counts} and not {expected}")
             check(result.writes <= -(-number // BATCH), f"{title}: {result.writes} writes")

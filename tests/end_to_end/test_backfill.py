@@ -12,24 +12,27 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from history import History
 
 import mapping
+from clockify_salesforce.clockify import history
 from clockify_salesforce.clockify.client import Clockify
 from clockify_salesforce.clockify.history import Window, entry_of
 from clockify_salesforce.mapping_rules import DEFAULT_RULES
 from clockify_salesforce.salesforce.lookup import PAUSE_S
 from clockify_salesforce.salesforce.wish import Wish
 from commands.repair.compare import differences
+from commands.repair.reading import Readers
 from commands.repair.refusals import Refusals
-from commands.repair.repair import Repair
+from commands.repair.repair import Repair, Wishes
 from commands.repair.settle import MOST_AHEAD_S, Clock
 from sandbox import salesforce
 from sandbox.clockify import WORKSPACE, Entry, Message
@@ -70,24 +73,29 @@ class Desk:
 
     world: World
     folder: Path
+    credentials: Path
+    started: "list[subprocess.Popen[str]]" = field(default_factory=list)
 
     def command(self, *options: str) -> list[str]:
-        """The command line."""
+        """The command line; credentials are read from files, which is faster than from Google."""
+        salesforce_file, key_file = self.credentials / "salesforce", self.credentials / "key"
+        salesforce_file.write_text(self.world.secrets["salesforce"][-1])
+        key_file.write_text(self.world.secrets["clockify-api-key"][-1])
         return [
             *(sys.executable, "-m", "commands.backfill", "--workspace", WORKSPACE),
+            *("--salesforce-credentials-file", str(salesforce_file)),
+            *("--clockify-api-key-file", str(key_file)),
             *(("--days", "3") if "--days" in options else PERIOD),
             *(option for option in options if option not in ("--days", "3")),
         ]
 
     def environment(self) -> dict[str, str]:
-        """The world's, with the secret of the API key."""
-        given = self.world.environment()
-        key = given["SALESFORCE_CREDENTIALS"].rsplit("/", 1)[0] + "/clockify-api-key"
-        return os.environ | given | {"CLOCKIFY_API_KEY": key, "PYTHONPATH": str(ROOT)}
+        """The world's."""
+        return os.environ | self.world.environment() | {"PYTHONPATH": str(ROOT)}
 
     def start(self, *options: str) -> "subprocess.Popen[str]":
         """Start it."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             self.command(*options),
             cwd=self.folder,
             env=self.environment(),
@@ -96,6 +104,8 @@ class Desk:
             stderr=subprocess.PIPE,
             text=True,
         )
+        self.started.append(process)
+        return process
 
     def run(self, *options: str) -> Run:
         """Run it to its end."""
@@ -177,9 +187,16 @@ class Desk:
 
 
 @pytest.fixture
-def desk(world: World, tmp_path: Path) -> Desk:
+def desk(world: World, tmp_path: Path) -> Iterator[Desk]:
     """A desk in an empty folder."""
-    return Desk(world, tmp_path)
+    folder, credentials = tmp_path / "desk", tmp_path / "credentials"
+    folder.mkdir()
+    credentials.mkdir()
+    desk = Desk(world, folder, credentials)
+    yield desk
+    for process in desk.started:  # none may go on in the next test's world
+        process.kill()
+        process.communicate()
 
 
 # First import and repair --------------------------------------------------------------------------
@@ -534,8 +551,11 @@ def test_entry_created_during_the_run_is_not_deleted(
     ids = desk.fill(5)
     clockify = desk.world.clockify
     desk.run("--apply")
+    clockify.requests.clear()
 
     def create() -> None:
+        while not any("/reports/" in path for _, path in clockify.requests):
+            time.sleep(0.01)
         message = clockify.add(
             clockify.entries[ids[0]].user, FIRST, FIRST + timedelta(minutes=1), description="New"
         )
@@ -622,6 +642,17 @@ def test_other_workspaces_events_are_left_alone(desk: Desk, cold: Function) -> N
     assert (run.code, run.changes, run.counts["left alone"]) == (0, (0, 0, 0, 2), 1)
     assert org.event(str(other["id"])) is not None
     assert (org.event(ids[1]) or {})["Subject"] == "Theirs"
+
+
+def test_messages_while_runs_are_killed_end_in_clockifys_state(
+    world: World, tmp_path: Path
+) -> None:
+    """2,500 entries and messages for 60; `python -m tests.history` plays it with 100,000."""
+    seed = int(os.environ.get("SEED", time.time_ns() % 100_000))
+    print(f"SEED={seed}")  # pytest shows it where the test fails
+    outcome = History(world, tmp_path, entries=2500, messages=60, seed=seed).play(kills=4)
+    assert outcome.wrong == [], outcome
+    assert outcome.sent >= 60
 
 
 # Clockify's moods ---------------------------------------------------------------------------------
@@ -792,6 +823,163 @@ def test_what_passes_is_tried_again(desk: Desk, fault: str) -> None:
     assert desk.run("--apply").changes == (0, 0, 0, 600)
 
 
+# At the org's own speed ---------------------------------------------------------------------------
+
+
+def test_many_changes_go_as_bulk_jobs(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """4,200 entries; results in another order and one lost, records locked and refused.
+
+    Then a run in which Salesforce forgets a query's next page, and 4,200 updates.
+    """
+    ids = desk.fill(4200, users=50)
+    org, clockify = desk.world.salesforce, desk.world.clockify
+    clockify.edit(ids[-1], description="#N/A")  # which CSV has for an empty field
+    org.faults.lock, org.faults.rule, org.bulk.loses = 0.01, 0.01, 1
+    run = desk.run("--apply")
+    refused = run.counts["refused"]
+    assert (run.code, 10 < refused < 100, len(desk.refused)) == (3, True, refused)
+    assert run.counts["created"] + run.counts["updated"] == 4200 - refused
+    jobs = list(org.jobs.values())
+    assert [job.state for job in jobs] == ["JobComplete"]
+    assert len(jobs[0].rows) > 2000
+    assert len(org.requests) < 60
+
+    org.faults.clear()
+
+    def forget() -> None:
+        org._cursors.clear()
+
+    desk.before(monkeypatch, "GET", "queryAll/", forget)
+    assert desk.run("--apply").changes == (refused, 0, 0, 4200 - refused)
+    desk.assert_right()
+
+    for entry_id in ids:
+        clockify.edit(entry_id, description="Changed")
+    assert desk.run("--apply").changes == (0, 4200, 0, 0)
+    assert [job.wanted["operation"] for job in org.jobs.values()] == ["upsert", "update"]
+    desk.assert_right()
+
+
+@pytest.mark.parametrize("mood", ["is_off", "fails"])
+def test_org_without_bulk_or_a_job_that_fails_goes_on_in_collections(desk: Desk, mood: str) -> None:
+    """Told once; a job that fails in its middle leaves nothing out and writes nothing twice."""
+    desk.fill(4200, users=50)
+    org = desk.world.salesforce
+    setattr(org.bulk, mood, True)
+    org.bulk.tells_nothing = True
+    run = desk.run("--apply")
+    assert (run.code, run.changes) == (0, (4200, 0, 0, 0))
+    says = {
+        "is_off": "Salesforce takes no bulk jobs here (FEATURENOTENABLED)",
+        "fails": "Events ended as Failed (InternalServerError)",
+    }[mood]
+    assert run.err.count(says) == 1
+    desk.assert_right()
+
+
+def test_interrupted_run_aborts_its_jobs_and_a_killed_ones_are_waited_for(desk: Desk) -> None:
+    """Ctrl-C leaves none at work. SIGKILL may: the next run reads when they are over."""
+    desk.fill(4200, users=50)
+    org = desk.world.salesforce
+
+    def start_and_end(how: signal.Signals) -> tuple[int, str]:
+        org.jobs.clear()
+        org.bulk.is_held = True
+        process = desk.start("--apply")
+        while not any(job.state == "UploadComplete" for job in org.jobs.values()):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(how)
+        _, err = process.communicate(timeout=60)
+        return process.returncode, err
+
+    code, err = start_and_end(signal.SIGINT)
+    assert (code, "Traceback" in err) == (1, False)
+    assert [job.state for job in org.jobs.values()] == ["Aborted"]
+    for event in org.events():
+        org.remove("Event", event["Id"])
+    start_and_end(signal.SIGKILL)
+    (job,) = org.jobs.values()
+    desk.world.clockify.requests.clear()
+    again = desk.start("--apply")
+    assert again.stderr is not None
+    assert "bulk jobs are still at work: waiting" in again.stderr.readline()
+    assert desk.world.clockify.requests == []
+    org.bulk.is_held = False
+    out, _ = again.communicate(timeout=60)
+    assert (again.returncode, job.state) == (0, "JobComplete")
+    assert "unchanged          4,200" in out
+    desk.assert_right()
+
+
+def test_writes_at_once_have_no_parent_in_common(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of owner and Opportunity, which Salesforce locks; and they are several at once."""
+    org, clockify = desk.world.salesforce, desk.world.clockify
+    desk.fill(1900, users=40)
+    for user in clockify.users:
+        org.add("User", Email=f"{user}@acme.example", Clockify_User_Id__c=user)
+    account = org.add("Account", Name="Any")
+    for project in clockify.projects:
+        org.add("Opportunity", AccountId=account, Clockify_Project_Id__c=project)
+    sites, at_work = desk.world.internet.sites, dict[int, set[str]]()
+    site, most, clashes = sites[salesforce.HOST], [0], list[set[str]]()
+
+    async def answer(request: Request) -> Answer:
+        if request.method != "PATCH":
+            return await site(request)
+        parents = {
+            record[name]
+            for record in json.loads(request.body)["records"]
+            for name in ("OwnerId", "WhatId")
+            if record.get(name)
+        }
+        clashes.extend(parents & others for others in at_work.values() if parents & others)
+        at_work[id(request)] = parents
+        most[0] = max(most[0], len(at_work))
+        try:
+            return await site(request)
+        finally:
+            del at_work[id(request)]
+
+    monkeypatch.setitem(sites, salesforce.HOST, answer)
+    org.latency = 0.2
+    assert desk.run("--apply").changes == (1900, 0, 0, 0)
+    assert (clashes, most[0] > 1) == ([], True)
+    most[0] = 0
+    for entry_id in list(clockify.entries)[:900]:
+        clockify.edit(entry_id, description="Changed")
+    assert desk.run("--apply", "--jobs", "1").changes == (0, 900, 0, 1000)
+    assert most[0] == 1
+
+
+def test_too_many_long_calls_at_once_make_it_write_less_at_once(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Salesforce's limit on calls of 20 s and more; told once, and nothing is lost."""
+    desk.fill(1000)
+    sites, at_work = desk.world.internet.sites, [0]
+    site = sites[salesforce.HOST]
+    refused = [{"errorCode": "REQUEST_LIMIT_EXCEEDED", "message": "ConcurrentRequests (Concurrent"}]
+
+    async def answer(request: Request) -> Answer:
+        if request.method != "PATCH":
+            return await site(request)
+        at_work[0] += 1
+        try:
+            return Answer(403, refused) if at_work[0] > 4 else await site(request)
+        finally:
+            at_work[0] -= 1
+
+    monkeypatch.setitem(sites, salesforce.HOST, answer)
+    desk.world.salesforce.latency = 0.5
+    run = desk.run("--apply")
+    assert (run.code, run.changes) == (0, (1000, 0, 0, 0))
+    assert run.err.count("from now on less is written at once") == 1
+    desk.assert_right()
+
+
 # The call -----------------------------------------------------------------------------------------
 
 
@@ -799,14 +987,9 @@ def test_credentials_from_files_need_no_google_cloud(desk: Desk) -> None:
     """A first import from a laptop: two files, no Secret Manager, nothing secret shown."""
     desk.fill(5)
     world = desk.world
-    (desk.folder / "salesforce.json").write_text(world.secrets["salesforce"][-1])
-    (desk.folder / "key").write_text(world.clockify.api_key + "\n")
-    google = ("SALESFORCE_CREDENTIALS", "CLOCKIFY_API_KEY", "GOOGLE_APPLICATION_CREDENTIALS")
+    google = ("SALESFORCE_CREDENTIALS", "SIGNING_SECRETS", "GOOGLE_APPLICATION_CREDENTIALS")
     result = subprocess.run(
-        desk.command(
-            *("--salesforce-credentials-file", "salesforce.json"),
-            *("--clockify-api-key-file", "key", "--apply"),
-        ),
+        desk.command("--apply"),
         cwd=desk.folder,
         env={name: value for name, value in desk.environment().items() if name not in google},
         capture_output=True,
@@ -818,6 +1001,28 @@ def test_credentials_from_files_need_no_google_cloud(desk: Desk) -> None:
     assert world.secret_manager.reads == []
     for secret in (world.clockify.api_key, salesforce.CONSUMER_SECRET, "acme.example"):
         assert secret not in result.stdout + result.stderr
+
+
+def test_credentials_from_secret_manager_as_in_a_job(desk: Desk) -> None:
+    """The nightly job has no file: the same settings as the function's name the secrets."""
+    desk.fill(5)
+    given = desk.environment()
+    key = given["SALESFORCE_CREDENTIALS"].rsplit("/", 1)[0] + "/clockify-api-key"
+    result = subprocess.run(
+        [
+            *(sys.executable, "-m", "commands.backfill", "--workspace", WORKSPACE, *PERIOD),
+            "--apply",
+        ],
+        cwd=desk.folder,
+        env=given | {"CLOCKIFY_API_KEY": key},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (result.returncode, result.stderr.count("100%")) == (0, 1)
+    assert "created                5" in result.stdout
 
 
 def test_terminal_has_a_bar_and_a_log_has_lines(desk: Desk) -> None:
@@ -904,20 +1109,6 @@ def test_row_of_a_report_means_what_its_message_means(world: World) -> None:
         assert getattr(by_report, name) == getattr(by_message, name)
 
 
-def test_file_of_refusals_survives_a_line_that_broke_off(tmp_path: Path) -> None:
-    """Killed in the middle of a line: what is whole is taken up, and a new line is whole."""
-    file = tmp_path / "refused.jsonl"
-    file.write_text('{"entry": "a", "reason": "x"}\n{"entry": "b", "rea')
-    refusals = Refusals(file)
-    assert refusals.waiting == {"a"}
-    assert refusals.add("c", "y")
-    assert Refusals(file).waiting == {"a", "c"}
-    assert refusals.finish()
-    assert Refusals(file).waiting == {"c"}
-    assert not Refusals(file).finish()
-    assert not Refusals(tmp_path / "no folder" / "file").add("d", "z")
-
-
 def test_look_up_without_an_answer_is_waited_for_twice(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -940,61 +1131,24 @@ def test_look_up_without_an_answer_is_waited_for_twice(
             return True
 
     class NoEvents:
-        def call(self, method: str, path: str, deadline: float, **request: Any) -> Any:
-            return {"records": []}
+        def queries(self, soql: list[str], deadline: float, *, deleted: bool) -> list[Any]:
+            return [{"records": []} for _ in soql]
 
     monkeypatch.setattr(time, "sleep", slept.append)
+    clockify_client = Clockify(api_key="none")
     work = Repair(
         NoEvents(),  # type: ignore[arg-type]
-        history=None,  # type: ignore[arg-type]
-        directory=NoDirectory(),  # type: ignore[arg-type]
-        refusals=Refusals(Path("none")),
-        clock=Clock(Clockify(api_key="none")),
+        Readers(lambda: history.History(clockify_client, WORKSPACE)),
+        NoDirectory(),  # type: ignore[arg-type]
+        Refusals(Path("none")),
+        Clock(lambda: 0.0),
+        Wishes(FIRST, LAST, apply=False, deletes=False, most_deletions=0, at_once=1, bulk=False),
         workspace=WORKSPACE,
         rules=DEFAULT_RULES,
-        apply=False,
-        most_deletions=0,
-        deletes=False,
         tell=lambda text: None,
         show=lambda line: None,
     )
-    for _ in range(2):
-        work.take(Window(FIRST, LAST, [entry], 1))
-    assert (slept, len(asked), work.count["created"]) == ([PAUSE_S] * 2, 4, 2)
-
-
-@pytest.mark.parametrize(
-    ("stored", "wanted", "is_same"),
-    [
-        ({"Subject": None}, {"Subject": None}, True),
-        ({"Subject": "2026-11-02T00:00"}, {"Subject": "2026-11-02T00:00"}, True),
-        ({"Description": "a\r\nb "}, {"Description": "a\nb"}, True),
-        ({"Description": "a\nc"}, {"Description": "a\nb"}, False),
-        ({"Clockify_Tags__c": None}, {"Clockify_Tags__c": "x"}, False),
-        ({"Clockify_Billable__c": None}, {"Clockify_Billable__c": False}, True),
-        ({"Clockify_Hours__c": 1.5917}, {"Clockify_Hours__c": 1.5917}, True),
-        ({"Clockify_Hours__c": None}, {"Clockify_Hours__c": 0.0}, False),
-        ({"Clockify_Hours__c": 1.5919}, {"Clockify_Hours__c": 1.5917}, False),
-        (
-            {"StartDateTime": "2026-11-02T08:30:15.000+0000"},
-            {"StartDateTime": "2026-11-02T08:30:15.400Z"},
-            True,
-        ),
-        (
-            {"StartDateTime": "2026-11-02T08:30:00.000+0000"},
-            {"StartDateTime": "2026-11-02T08:30:15Z"},
-            True,
-        ),
-        (
-            {"StartDateTime": "2026-11-02T08:30:10.000+0000"},
-            {"StartDateTime": "2026-11-02T08:30:15Z"},
-            False,
-        ),
-        ({"StartDateTime": None}, {"StartDateTime": "2026-11-02T08:30:15Z"}, False),
-    ],
-)
-def test_what_salesforce_makes_of_a_value_is_no_difference(
-    stored: dict[str, Any], wanted: dict[str, Any], is_same: bool
-) -> None:
-    """Line breaks, blanks at the ends, no text, milliseconds and seconds that it drops."""
-    assert (differences(stored, wanted) == []) is is_same
+    for each in range(2):
+        work.take(Window(FIRST, LAST, [entry | {"id": f"a{each}"}], 1), [])
+    work.finish()
+    assert (slept, len(asked), work.count["created"]) == ([PAUSE_S] * 2, 6, 2)

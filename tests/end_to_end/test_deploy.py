@@ -808,7 +808,7 @@ def test_upload_holds_exactly_the_product(first: Run, tmp_path: Path) -> None:
         if path.is_file() and path.parent.name != "__pycache__"
     }
     assert set(upload) == packages | {
-        *("main.py", "mapping.py", "requirements.txt", ".python-version")
+        *("main.py", "mapping.py", "mapping.toml", "requirements.txt", ".python-version")
     }
 
 
