@@ -31,6 +31,7 @@ SECRETS = {
     "SALESFORCE_CREDENTIALS": f"{NAME}-salesforce",
     "CLOCKIFY_API_KEY": f"{NAME}-clockify-api-key",
 }
+_OWN_NAMES = ("signing-secrets", "salesforce", "clockify-api-key")  # the world's for the same
 EVENTS = (
     *("TIMER_STOPPED", "NEW_TIME_ENTRY", "TIME_ENTRY_UPDATED"),
     *("TIME_ENTRY_DELETED", "TIME_ENTRY_RESTORED", "TIME_ENTRY_SPLIT"),
@@ -44,15 +45,16 @@ Json = dict[str, Any]
 class Installation:
     """One company's, in a world."""
 
-    def __init__(self, world: World, google: GoogleApis, function: Function) -> None:
-        """`function`: what answers at the public URL; it has the queue."""
+    def __init__(
+        self, world: World, google: GoogleApis, function: Function, *, deployed: bool = True
+    ) -> None:
+        """`function`: what answers at the public URL; it has the queue.
+
+        `deployed`: all of it is there already, as deploy.sh leaves it.
+        """
         self.world, self.google, self.function = world, google, function
         self.alerts: list[Json] = []
         self.full_view = True  # whether the person may see what a task holds
-        google.enabled |= {
-            f"{name}.googleapis.com"
-            for name in ("run", "secretmanager", "cloudscheduler", "cloudtasks")
-        }
         sites = world.internet.sites
         sites.update(
             {
@@ -63,16 +65,22 @@ class Installation:
                 ".googleapis.com": self._google,
             }
         )
-        self.settle()
+        if deployed:
+            self.settle()
 
     def environment(self, folder: Path) -> dict[str, str]:
         """What leads commands to it, as somebody who is signed in with gcloud."""
         own = folder / "google"
         own.mkdir(exist_ok=True)
-        return self.google.environment(own) | self.world.environment()
+        bundle = {"CURL_CA_BUNDLE": str(self.world.internet.authority_file)}
+        return self.google.environment(own) | self.world.environment() | bundle
 
     def settle(self) -> None:
         """Make what deploy.sh makes, in Google Cloud and in Clockify, anew."""
+        self.google.enabled |= {
+            f"{name}.googleapis.com"
+            for name in ("run", "secretmanager", "cloudscheduler", "cloudtasks")
+        }
         self.world.clockify.hooks.clear()
         self.world.clockify.made = 0
         self.alerts.clear()
@@ -81,8 +89,7 @@ class Installation:
         tokens = [hook["authToken"] for hook in self.world.clockify.hooks]
         known = [self.world.signing_secret, *tokens]  # the first as other tests use it
         self.world.secrets["signing-secrets"] = ["\n".join(known)]
-        values = ("signing-secrets", "salesforce", "clockify-api-key")
-        for secret, own in zip(SECRETS.values(), values, strict=True):
+        for secret, own in zip(SECRETS.values(), _OWN_NAMES, strict=True):
             self.google.secrets[secret] = {"name": f"projects/{PROJECT}/secrets/{secret}"}
             self.google.values[secret] = [self.world.secrets[own][-1].encode()]
             self._let(
@@ -122,7 +129,10 @@ class Installation:
     # What answers --------------------------------------------------------------------------------
 
     async def _function(self, request: Request) -> Answer:
-        """The function's public URL."""
+        """The function's public URL. What it reads is what is stored."""
+        for secret, own in zip(SECRETS.values(), _OWN_NAMES, strict=True):
+            if values := self.google.values.get(secret):
+                self.world.secrets[own] = [each.decode() for each in values]
         url = self.function.url + request.path
         return await _passed_on(url, request, None)
 

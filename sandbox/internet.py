@@ -20,8 +20,9 @@ from typing import Any, TypeVar
 import trustme
 from aiohttp import web
 
-# gRPC's name in a ClientHello's list of protocols: https://www.rfc-editor.org/rfc/rfc7301#section-3.1
-GRPC = b"\x02h2"
+# How a ClientHello lists protocols: https://www.rfc-editor.org/rfc/rfc7301#section-3.1
+# gRPC takes HTTP/2 only; all other clients take HTTP/1.1 too.
+HTTP_2, HTTP_1_1 = b"\x02h2", b"\x08http/1.1"
 HOSTS = (
     "*.googleapis.com",
     "*.europe-west1.run.app",
@@ -173,7 +174,8 @@ class Internet:
             self.handshakes[host] = self.handshakes.get(host, 0) + 1
             writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
             hello = await reader.read(65536)
-            port = self.grpc_port if GRPC in hello else self._https_port
+            is_grpc = HTTP_2 in hello and HTTP_1_1 not in hello
+            port = self.grpc_port if is_grpc else self._https_port
             there, back = await asyncio.open_connection("127.0.0.1", port)
             back.write(hello)
             tunnel = _Tunnel(writer)

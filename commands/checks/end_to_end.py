@@ -14,7 +14,7 @@ from clockify_salesforce.mapping_rules import Rules
 from clockify_salesforce.salesforce.client import Org, quoted
 from clockify_salesforce.webhook import EVENT_TYPE, SIGNATURE
 from commands.checks.findings import Findings, Verdict, bad, good
-from commands.checks.throw_away import CALL_S, ThrowAway, entry
+from commands.checks.throw_away import ThrowAway, deadline, entry
 from mapping import EXTERNAL_ID
 
 ANSWER_S = (3.0, 30.0)  # to connect, and for an instance that has to start first
@@ -126,7 +126,7 @@ class EndToEnd:
         which = f"{EXTERNAL_ID} = {quoted(self.throw_away.entry_id('life'))}"
         rows = self.org.query(
             f"SELECT StartDateTime, EndDateTime FROM Event WHERE {which}",
-            time.monotonic() + CALL_S,
+            deadline(),
         )
         if minutes is None or not rows:
             return minutes is None and not rows

@@ -1,7 +1,7 @@
 """What a check has found, a line each: ✓, ✗ with what to do next, · for what nobody could see."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
@@ -149,3 +149,9 @@ def told(refusal: SalesforceRefused) -> tuple[str, str]:
     automation = own if "automation" in own else ""
     advice = _ADVICE.get(code, "see what the org asks of an Event and of the integration user")
     return f"Salesforce refuses it: {code}{where}", automation or advice
+
+
+def few(names: Sequence[str]) -> str:
+    """Some names in a row, and how many more there are."""
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    return ", ".join(names[:8]) + more

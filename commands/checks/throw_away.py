@@ -66,7 +66,7 @@ class ThrowAway:
         )
         answers = self._org.queries(
             [f"SELECT Id FROM {name} WHERE {which} LIMIT {BATCH}" for name, which in wanted],
-            _deadline(),
+            deadline(),
         )
         found = []
         for (name, _), answer in zip(wanted, answers, strict=True):
@@ -83,7 +83,7 @@ class ThrowAway:
                 self._org.call(
                     "DELETE",
                     "composite/sobjects",
-                    _deadline(),
+                    deadline(),
                     params={"ids": ",".join(ids), "allOrNone": "false"},
                 )
 
@@ -124,5 +124,6 @@ def _z(moment: datetime) -> str:
     return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _deadline() -> float:
+def deadline() -> float:
+    """When a call that begins now is given up, of time.monotonic()."""
     return time.monotonic() + CALL_S

@@ -25,6 +25,7 @@ from commands.salesforce_set_up.keeping import InSecretManager, NotKept
 from sandbox.acme import ADA
 from sandbox.clockify import KEY, User
 from sandbox.google_apis import PROJECT, REGION, GoogleApis
+from sandbox.installation import Installation
 from sandbox.salesforce import ADMIN_ID, HOST
 from sandbox.salesforce_setup import TOKEN, SalesforceSetup
 from sandbox.world import ROOT, Function, World
@@ -141,7 +142,7 @@ def test_empty_org_is_set_up_and_the_first_event_is_in_adas_calendar(desk: Desk)
     user_has_what_it_needs(org)
     files_are_what_the_schema_wants(org)
     nothing_secret_is_told(desk, out)
-    ada_gets_her_first_event(desk, ada)
+    deploy_leads_to_adas_first_event(desk, ada, key_file)
 
     written = org.writes
     code, out = desk.set_up("--yes")
@@ -199,14 +200,33 @@ def nothing_secret_is_told(desk: Desk, out: str) -> None:
     assert not [each for each in others if private.encode() in each.read_bytes()]
 
 
-def ada_gets_her_first_event(desk: Desk, ada: str) -> None:
-    """The function signs in with what was kept, and finds her as she was matched."""
-    desk.world.secrets["salesforce"] = [desk.file.read_text()]
-    function = Function(desk.world)
+def deploy_leads_to_adas_first_event(desk: Desk, ada: str, key_file: Path) -> None:
+    """The other command, as it is; it ends with the check, where all is well."""
+    google, function = GoogleApis(), Function(desk.world)
     try:
-        answer = function.post("TIMER_STOPPED", payload(userId=ADA))
+        installation = Installation(desk.world, google, function, deployed=False)
+        done = subprocess.run(
+            [
+                *("bash", str(ROOT / "deploy.sh"), "--salesforce-credentials-file", str(desk.file)),
+                *("--clockify-api-key-file", str(key_file)),
+            ],
+            env=desk.environment
+            | installation.environment(desk.folder)
+            | {"PYTHON": sys.executable, "WAIT_SECONDS": "0"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        assert (done.returncode, "✗" in done.stdout) == (0, False), done.stdout + done.stderr
+        assert "All is well: " in done.stdout
+        hooks = {each["webhookEvent"]: each for each in desk.world.clockify.hooks}
+        token = hooks["TIMER_STOPPED"]["authToken"]
+        answer = function.post("TIMER_STOPPED", payload(userId=ADA), signature=token)
     finally:
         function.stop()
+        google.close()
     assert answer.json()["result"] == "created"
     (event,) = desk.world.salesforce.events()
     assert event["OwnerId"] == ada
