@@ -74,21 +74,20 @@ def apply(message: Message, found: Sequence[Entry | Outcome | Waiting]) -> list[
         if not isinstance(each, Entry):
             applied.append(each)
             continue
-        if len(applied) and time.monotonic() > message.deadline:
+        receipt = INSTANCE.delivery.receive(message, each)
+        if applied and time.monotonic() > message.deadline:
             error = SalesforceUnavailable("there was no time left for this entry")
-        if error is None:
-            try:
-                applied.append(INSTANCE.delivery.deliver(message, each))
-                continue
-            except IntegrationError as failure:
-                waits_for = failure
-                error = failure if isinstance(failure, SalesforceUnavailable) else None
-            except Exception as mistake:  # noqa: BLE001
-                # A mistake of ours must not lose the entry either: it waits until we mend it.
-                waits_for = IntegrationError(log.unexpected(mistake))
-        else:
-            waits_for = error
-        applied.append(Waiting(each, waits_for))
+        if error is not None:
+            applied.append(Waiting(each, error, receipt))
+            continue
+        try:
+            applied.append(INSTANCE.delivery.deliver(message, each, receipt))
+        except IntegrationError as failure:
+            error = failure if isinstance(failure, SalesforceUnavailable) else None
+            applied.append(Waiting(each, failure, receipt))
+        except Exception as mistake:  # noqa: BLE001
+            # A mistake of ours must not lose the entry either: it waits until we mend it.
+            applied.append(Waiting(each, IntegrationError(log.unexpected(mistake)), receipt))
     return applied
 
 

@@ -59,8 +59,8 @@ class Delivery:
         self._turns = Turns()
         self._memory: OrderedDict[str, tuple[Known, float]] = OrderedDict()
 
-    def deliver(self, message: Message, entry: Entry) -> Outcome:
-        """Apply one entry's decision, unless something newer is there.
+    def deliver(self, message: Message, entry: Entry, receipt: Receipt) -> Outcome:
+        """Apply one entry's decision, unless something newer is there. `receipt`: of `receive`.
 
         Raises SalesforceUnavailable, SalesforceRefused, ClockifyError, NotRestored: then the same
         has to come again.
@@ -69,14 +69,14 @@ class Delivery:
         if isinstance(decision, Ignore):
             notes = (decision.reason,) if decision.warning else ()
             return Outcome(Result.IGNORED, decision.entry_id, decision.reason, notes)
-        receipt = self._receipt(message, entry)
         with self._turns.take(entry.key, message.deadline):
             return self._settle(message, entry, receipt)
 
-    def _receipt(self, message: Message, entry: Entry) -> Receipt:
+    def receive(self, message: Message, entry: Entry) -> Receipt:
+        """Note that the entry has come, and say what this instance knows of when it came first."""
         first_ms, doubtful, by = message.received_ms, message.doubtful, message.received_by
         action = _action(message.event_type, entry.decision)
-        if not message.queued:
+        if not message.queued and not isinstance(entry.decision, Ignore):
             first_ms, doubtful = self._receipts.receive(
                 entry.key, entry.fingerprint, action, first_ms, can_ask=self._can_ask(entry)
             )

@@ -16,6 +16,7 @@ from clockify_salesforce.errors import QueueUnavailable
 from clockify_salesforce.mapping_rules import Rules
 from clockify_salesforce.message import Message, Waiting
 from clockify_salesforce.settings import Settings
+from clockify_salesforce.state import Receipt
 from clockify_salesforce.webhook import (
     DOUBTFUL,
     EVENT_TYPE,
@@ -39,25 +40,43 @@ def hand_over(
     second try puts nothing into it twice.
     """
     deadline = message.deadline + HAND_OVER_S
+    if is_whole and len(waiting) == 1 and len(message.body) <= LARGEST_TASK:
+        headers = _headers(message, waiting[0].receipt)
+        _enqueue(settings, headers, message.body, deadline)
+        return
+    for headers, alike in _alike(message, waiting):
+        for body in _packed(alike, rules):
+            if time.monotonic() > deadline:
+                raise QueueUnavailable("there was no time left to put all of it into the queue")
+            said = f"{message.event_type}\n{headers[FIRST_RECEIVED]}\n".encode() + body
+            name = hashlib.sha256(said).hexdigest()[:40]
+            _enqueue(settings, headers, body, deadline, name=name)
+
+
+def _alike(
+    message: Message, waiting: Sequence[Waiting]
+) -> Iterator[tuple[dict[str, str], list[Waiting]]]:
+    """Entries of one receipt together, which is what the headers of a request tell."""
+    found: dict[str, tuple[dict[str, str], list[Waiting]]] = {}
+    for each in waiting:
+        headers = _headers(message, each.receipt)
+        found.setdefault(json.dumps(headers), (headers, []))[1].append(each)
+    yield from found.values()
+
+
+def _headers(message: Message, receipt: Receipt | None) -> dict[str, str]:
+    """The message's own, and when it came first, which is not always now: it may be a repeat."""
     headers = {
         "Content-Type": "application/json",
         SIGNATURE: message.signature,
-        FIRST_RECEIVED: str(message.received_ms),
-        RECEIVED_BY: message.received_by,
+        FIRST_RECEIVED: str(receipt.first_ms if receipt else message.received_ms),
+        RECEIVED_BY: receipt.by if receipt else message.received_by,
     }
     if message.event_type is not None:
         headers[EVENT_TYPE] = message.event_type
-    if message.doubtful:
+    if receipt.doubtful if receipt else message.doubtful:
         headers[DOUBTFUL] = "1"
-    if is_whole and len(waiting) == 1 and len(message.body) <= LARGEST_TASK:
-        _enqueue(settings, headers, message.body, deadline)
-        return
-    for body in _packed(waiting, rules):
-        if time.monotonic() > deadline:
-            raise QueueUnavailable("there was no time left to put all of it into the retry queue")
-        said = f"{message.event_type}\n{message.received_ms}\n".encode() + body
-        name = hashlib.sha256(said).hexdigest()[:40]
-        _enqueue(settings, headers, body, deadline, name=name)
+    return headers
 
 
 def _enqueue(

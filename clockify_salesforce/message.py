@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from clockify_salesforce.errors import IntegrationError, SalesforceUnavailable
+from clockify_salesforce.state import Receipt
 from mapping import Decision, Json
 
 
@@ -41,10 +42,11 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A time entry that could not be applied, and why: it has to come again."""
+    """A time entry that could not be applied, and why: it has to come again, with its receipt."""
 
     entry: Entry
     error: IntegrationError
+    receipt: Receipt | None = None
 
 
 class Result(StrEnum):
