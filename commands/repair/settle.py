@@ -102,7 +102,8 @@ class Settling:
             deadline=time.monotonic() + ENTRY_S,
         )
         content: Json = {"id": entry_id, "workspaceId": self._workspace}
-        return self._delivery.deliver(message, Entry(content, Upsert(entry_id, {}), "history"))
+        entry = Entry(content, Upsert(entry_id, {}), "history")
+        return self._delivery.deliver(message, entry, self._delivery.receive(message, entry))
 
     def _ask(self, content: Json, entry_id: str, deadline: float) -> Json:
         return self._readers.now(entry_id)
