@@ -11,13 +11,14 @@ from typing import Protocol
 
 import mapping
 from clockify_salesforce import state as states
+from clockify_salesforce.clockify.client import ClockifyError
 from clockify_salesforce.errors import NotRestored, SalesforceUnavailable, SettingsError
 from clockify_salesforce.mapping_rules import Rules
 from clockify_salesforce.message import Entry, Message, Outcome, Result
 from clockify_salesforce.receipts import Receipts
 from clockify_salesforce.salesforce.directory import Directory
 from clockify_salesforce.salesforce.event import EventDraft, Removal
-from clockify_salesforce.salesforce.records import Conflict, Draft, Known, Nothing, Records, Written
+from clockify_salesforce.salesforce.records import Conflict, Draft, Known, Nothing, Records
 from clockify_salesforce.state import Action, Next, Receipt, Step
 from clockify_salesforce.time_entry import workspace_of
 from clockify_salesforce.turns import Turns
@@ -74,23 +75,21 @@ class Delivery:
 
     def _receipt(self, message: Message, entry: Entry) -> Receipt:
         first_ms, doubtful, by = message.received_ms, message.doubtful, message.received_by
+        action = _action(message.event_type, entry.decision)
         if not message.queued:
             first_ms, doubtful = self._receipts.receive(
-                entry.key, entry.fingerprint, first_ms, can_ask=self._can_ask(entry)
+                entry.key, entry.fingerprint, action, first_ms, can_ask=self._can_ask(entry)
             )
-        action = _action(message.event_type, entry.decision)
-        return Receipt(entry.fingerprint, action, first_ms, by, message.queued, doubtful)
+        unrestored = self._receipts.unrestored(entry.key)
+        return Receipt(
+            entry.fingerprint, action, first_ms, by, message.queued, doubtful, unrestored
+        )
 
     def _settle(self, message: Message, entry: Entry, receipt: Receipt) -> Outcome:
         """Decide and write, again as long as another instance is faster."""
         known, is_read = self._known(message, entry, receipt)
         for _ in range(TRIES):
-            found = states.decide(
-                known.state,
-                receipt,
-                can_ask=self._can_ask(entry),
-                now_ms=self._receipts.now_ms(),
-            )
+            found = self._decide(entry, receipt, known, can_ask=self._can_ask(entry))
             if found.step is Step.NOTHING:
                 if is_read or known.state is None:
                     result = _unwritten(receipt, known)
@@ -103,25 +102,44 @@ class Delivery:
             known, is_read = self._read(entry, message.deadline), True
         raise SalesforceUnavailable("other messages of this record were faster each time")
 
+    def _decide(self, entry: Entry, receipt: Receipt, known: Known, *, can_ask: bool) -> Next:
+        now_ms = self._receipts.now_ms()
+        return states.decide(known.state, receipt, can_ask=can_ask, now_ms=now_ms)
+
     def _carry_out(
         self, message: Message, entry: Entry, receipt: Receipt, known: Known, found: Next
     ) -> Outcome:
         """Write what was decided. Raises Conflict where another instance was faster."""
         decision: Decision = entry.decision
         if found.step is Step.ASK:
-            decision, found = self._truth(message, entry, receipt, known, found)
+            try:
+                decision, found = self._truth(message, entry, receipt, known, found)
+            except ClockifyError:
+                if not found.is_urgent:
+                    raise
+                found = self._decide(entry, receipt, known, can_ask=False)
         draft: Draft = Nothing(_unwritten(receipt, known), known)
         notes = tuple(note for note in (found.warning, known.note) if note)
         if found.step is Step.WRITE:
             draft, more = self._draft(decision, known, message.deadline)
             notes += more
+        if found.state is None and found.step is Step.WAIT:
+            raise NotRestored(found.why)
         if found.state is None:
-            return Outcome(Result.IGNORED, entry.decision.entry_id, found.why, notes)
+            result = _unwritten(receipt, known)
+            return Outcome(result, entry.decision.entry_id, found.why, notes)
         written = self._records.write(entry.key, known, found.state, draft, message.deadline)
         self._remember(entry.key, written.known)
         if found.step is Step.WAIT:
             raise NotRestored(found.why)
-        return _done(entry, decision, found, written, notes)
+        if isinstance(decision, Running) or _is_discarded(decision, known):
+            why = "the timer was still running"
+            return Outcome(Result.IGNORED, entry.decision.entry_id, why, notes)
+        why = decision.reason if isinstance(decision, Withdraw) else found.why
+        # What Clockify said when it was asked, and the message does not.
+        is_overtaken = isinstance(decision, Delete) != isinstance(entry.decision, Delete)
+        result = Result.STALE if is_overtaken else written.result
+        return Outcome(result, entry.decision.entry_id, why, notes + written.notes)
 
     def _draft(
         self, decision: Decision, known: Known, deadline: float
@@ -214,12 +232,6 @@ def _unwritten(receipt: Receipt, known: Known) -> Result:
 _MEAN_NOTHING = frozenset({Action.RUN, Action.RESTORE_RUNNING, Action.DISCARD})
 
 
-def _done(
-    entry: Entry, decision: Decision, found: Next, written: Written, notes: tuple[str, ...]
-) -> Outcome:
-    result, why = written.result, found.why
-    if isinstance(decision, Running):
-        result, why = Result.IGNORED, "the timer is still running"
-    elif isinstance(decision, Withdraw):
-        why = decision.reason
-    return Outcome(result, entry.decision.entry_id, why, notes + written.notes)
+def _is_discarded(decision: Decision, before: Known) -> bool:
+    """A timer that was thrown away before there was an Event of it."""
+    return isinstance(decision, Delete) and not decision.finished and before.exists is False

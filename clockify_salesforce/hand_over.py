@@ -24,6 +24,7 @@ from clockify_salesforce.webhook import (
     SIGNATURE,
 )
 
+HAND_OVER_S = 1.5  # after the message's own deadline
 LARGEST_TASK = 96_500  # bytes of a body; Cloud Tasks takes 100 KB with the headers
 ENTRIES_A_TASK = 500
 FINGERPRINT = "fingerprint"  # in an entry that was cut
@@ -37,6 +38,7 @@ def hand_over(
     `is_whole`: it is all that the message holds. What is packed has a name in the queue, so that a
     second try puts nothing into it twice.
     """
+    deadline = message.deadline + HAND_OVER_S
     headers = {
         "Content-Type": "application/json",
         SIGNATURE: message.signature,
@@ -48,14 +50,14 @@ def hand_over(
     if message.doubtful:
         headers[DOUBTFUL] = "1"
     if is_whole and len(waiting) == 1 and len(message.body) <= LARGEST_TASK:
-        _enqueue(settings, headers, message.body, message.deadline)
+        _enqueue(settings, headers, message.body, deadline)
         return
     for body in _packed(waiting, rules):
-        if time.monotonic() > message.deadline:
+        if time.monotonic() > deadline:
             raise QueueUnavailable("there was no time left to put all of it into the retry queue")
         said = f"{message.event_type}\n{message.received_ms}\n".encode() + body
         name = hashlib.sha256(said).hexdigest()[:40]
-        _enqueue(settings, headers, body, message.deadline, name=name)
+        _enqueue(settings, headers, body, deadline, name=name)
 
 
 def _enqueue(

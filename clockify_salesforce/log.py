@@ -46,8 +46,13 @@ class Line:
         """What passes by itself is a warning; what somebody has to mend is an error."""
         errors = [each.error for each in self.applied if isinstance(each, Waiting)]
         outcomes = [each for each in self.applied if isinstance(each, Outcome)]
-        unmended = not all(map(_passes, errors))
-        if status >= 500 or unmended or any(each.result in _ERRORS for each in outcomes):
+        passes = bool(errors) and all(map(_passes, errors))
+        is_retry = self.message is not None and self.message.queued
+        if (
+            (errors and not passes)
+            or (status >= 500 and not (passes and is_retry))
+            or any(each.result in _ERRORS for each in outcomes)
+        ):
             return "ERROR"
         odd = status >= 400 or errors or any(each.notes for each in outcomes)
         return "WARNING" if odd else "INFO"

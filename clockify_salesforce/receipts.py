@@ -9,7 +9,7 @@ import threading
 import time
 from collections import OrderedDict
 
-from clockify_salesforce.state import REPEAT_MS
+from clockify_salesforce.state import DELETIONS, REPEAT_MS, RESTORES, Action
 
 KEPT_RECORDS = 4096
 KEPT_MESSAGES = 16  # of one record
@@ -24,6 +24,7 @@ class Receipts:
         self._last_ms = 0
         # Of each record, by fingerprint: the first receipt and the latest of its copies.
         self._records: OrderedDict[str, OrderedDict[str, tuple[int, int | None]]] = OrderedDict()
+        self._deleted: OrderedDict[str, tuple[str, int]] = OrderedDict()
 
     def now_ms(self) -> int:
         """Milliseconds since 1970, more at each call: a clock that is set back stands still."""
@@ -31,8 +32,12 @@ class Receipts:
             self._last_ms = max(self._last_ms + 1, time.time_ns() // 1_000_000)
             return self._last_ms
 
+    def unrestored(self, key: str) -> tuple[str, int] | None:
+        """The record's last deletion, with its receipt, if nothing restoring it came since."""
+        return self._deleted.get(key)
+
     def receive(
-        self, key: str, fingerprint: str, now_ms: int, *, can_ask: bool
+        self, key: str, fingerprint: str, action: Action, now_ms: int, *, can_ask: bool
     ) -> tuple[int, bool]:
         """Note a message that came from Clockify itself at `now_ms`.
 
@@ -46,9 +51,19 @@ class Receipts:
             if len(self._records) > KEPT_RECORDS:
                 self._records.popitem(last=False)
             first_ms, latest_ms = record.pop(fingerprint, (now_ms, None))
+            if latest_ms is None:
+                self._note_deletion(key, fingerprint, action, now_ms)
             if can_ask or latest_ms is None or now_ms - latest_ms > REPEAT_MS:
                 first_ms = now_ms
             record[fingerprint] = (first_ms, now_ms)
             if len(record) > KEPT_MESSAGES:
                 record.popitem(last=False)
             return first_ms, can_ask and latest_ms is not None
+
+    def _note_deletion(self, key: str, fingerprint: str, action: Action, now_ms: int) -> None:
+        if action in RESTORES:
+            self._deleted.pop(key, None)
+        elif action in DELETIONS:
+            self._deleted[key] = (fingerprint, now_ms)
+            while len(self._deleted) > KEPT_RECORDS:
+                self._deleted.popitem(last=False)

@@ -23,9 +23,11 @@ from clockify_salesforce.google_client import GoogleClient
 KEPT_S = 5 * 60.0
 REFRESH_AGAIN_S = 10.0  # after a refresh that failed
 FAILURE_S = 1.5  # how long everybody hears at once that there is no value
-# How long one caller reads, in tries; where the value in memory would do as well, much shorter.
-READ_S, TRY_S, REFRESH_S = 3.0, 1.5, 0.7
-PATIENCE_S = 0.6  # how long the others wait for the very first value
+# How long one caller reads, in tries. It is shorter once the very first read has failed, for then
+# any message may be the one that reads; and where the value in memory would do as well.
+READ_S, TRY_S, READ_AGAIN_S, REFRESH_S = 3.0, 1.5, 0.9, 0.7
+# How long the first few wait for somebody else's very first read, and how long the others do.
+FEW, FEW_WAIT_S, OTHERS_WAIT_S = 16, 2.0, 0.6
 # An unknown signature looks for a newer version: three at once, then one every 2.5 s.
 LOOK_EVERY_S, LOOKS_AT_ONCE = 2.5, 3
 LOOKERS = 4  # how many callers look, or wait for a look
@@ -52,6 +54,7 @@ class Secret:
         self._secret, _, version = name.partition("/versions/")
         self._version = version or "latest"
         self._reading = threading.Lock()
+        self._few = threading.BoundedSemaphore(FEW)
         self._kept: _Version | None = None
         self._read_at = self._tried_at = self._failed_at = _NEVER
         self._in_trouble = False  # a first read has failed, or took longer than the others waited
@@ -80,16 +83,28 @@ class Secret:
         All wait a moment for the very first read. Once Secret Manager is known to be slow or to
         fail, one caller reads and the others hear so at once.
         """
-        began = time.monotonic()
-        if not self._reading.acquire(timeout=0 if self._in_trouble else PATIENCE_S):
-            self._in_trouble |= not _was_frozen(began + PATIENCE_S)
+        if not self._wait():
             raise SecretUnavailable(f"{self._path()} is not read yet")
         try:
             if self._kept is None and time.monotonic() - self._failed_at < FAILURE_S:
                 raise SecretUnavailable(f"{self._path()} could not be read a moment ago")
-            return self._kept or self._read(self._version, within_s=READ_S)
+            within_s = READ_AGAIN_S if self._in_trouble else READ_S
+            return self._kept or self._read(self._version, within_s=within_s)
         finally:
             self._reading.release()
+
+    def _wait(self) -> bool:
+        """Wait until nobody reads; give False where that takes too long."""
+        is_one_of_few = self._few.acquire(blocking=False)
+        wait_s = 0.0 if self._in_trouble else FEW_WAIT_S if is_one_of_few else OTHERS_WAIT_S
+        until = time.monotonic() + wait_s
+        try:
+            taken = self._reading.acquire(timeout=wait_s)
+        finally:
+            if is_one_of_few:
+                self._few.release()
+        self._in_trouble |= not taken and not _was_frozen(until)
+        return taken
 
     def _read(self, version: str, *, within_s: float) -> _Version:
         """Read a version into memory and return what is kept now; raise SecretUnavailable."""

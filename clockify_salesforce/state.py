@@ -5,8 +5,9 @@ a half later, even after a 200, and its messages carry no version. So the time o
 decides, and this is kept per record in `Clockify_State__c`, where every instance finds it; each
 write of it is a compare-and-set (`delivery.py`). Pure: times are given, in milliseconds since 1970.
 
-Two instances' clocks differ, and clocks jump. Where Clockify can be asked, what times cannot tell
-is left to it; where it cannot, the order in which an instance received two messages counts.
+Two instances' clocks differ, clocks jump, and a first try may never have reached an instance that
+lived. Where Clockify can be asked, what times cannot tell for certain is left to it; where it
+cannot, they are believed. `tests/unit/simulation.py` shows what comes of that.
 """
 
 import hashlib
@@ -19,9 +20,11 @@ KEPT_SEEN = 16  # messages of one record
 REPEAT_MS = 2 * 60_000
 # Clocks of two instances differ by less than this, if they are right.
 CLOCKS_DIFFER_MS = 2_000
-# With a key: two messages whose first receipts are closer than this may be the wrong way round. A
-# first try may not have reached an instance that lived, and the next comes a minute later.
-DOUBT_MS = 10 * 60_000
+# Two messages whose first receipts are closer than this may be the wrong way round: a first try may
+# not have reached an instance that lived, and the next comes up to a minute and a half later.
+DOUBT_MS = REPEAT_MS
+# And if two instances received them, either clock may be minutes wrong.
+DOUBT_BETWEEN_MS = 10 * 60_000
 # The same message this soon is a copy: nobody changes something and changes it back so fast.
 COPIES_MS = 5_000
 # Messages that are on their way at the same time overtake one another by less than this.
@@ -29,6 +32,7 @@ DISORDER_MS = 10_000
 # A message for a deleted record waits for the RESTORED before it: more than twice the queue's
 # longest pause.
 RESTORED_WITHIN_MS = 3 * 60 * 60_000
+NOT_RESTORED = "it was deleted: what restores it may be on its way"
 VERSION = 1  # of the JSON
 
 
@@ -57,7 +61,9 @@ class Step(Enum):
 class Receipt:
     """A message as it was received. `by`: the instance whose clock told `first_ms`.
 
-    `queued`: it comes out of the retry queue. `doubtful`: Clockify has to be asked.
+    `queued`: it comes out of the retry queue. `doubtful`: Clockify has to be asked. `unrestored`:
+    the last deletion of the record that this instance has received, with its receipt, if it has
+    received nothing that restores it since.
     """
 
     fingerprint: str
@@ -66,6 +72,7 @@ class Receipt:
     by: str
     queued: bool = False
     doubtful: bool = False
+    unrestored: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +80,8 @@ class State:
     """What has been taken of a record.
 
     `newest`: the fingerprint of the message that it is as of, "" where Clockify was asked;
-    `newest_ms`, `by`: its receipt. `seen`: those before it with their first receipts, the latest
-    last. `runs`: a finished time entry runs again.
+    `newest_ms`, `by`: its receipt. `seen`: other messages with their receipts, the latest last.
+    `runs`: a finished time entry runs again, or with `gone`, was discarded while it ran.
     """
 
     newest: str
@@ -85,7 +92,7 @@ class State:
     runs: bool = False
 
     def noted(self, fingerprint: str) -> int | None:
-        """The first receipt of a message that was seen, None for one that was not."""
+        """The receipt of a message that was seen, None for one that was not."""
         return self.newest_ms if fingerprint == self.newest else dict(self.seen).get(fingerprint)
 
 
@@ -93,13 +100,15 @@ class State:
 class Next:
     """`state`: what to write, None where nothing is. `why`: why the record is not written.
 
-    `warning`: what is odd about the clocks, for the log.
+    `warning`: what is odd about the clocks, for the log. `is_urgent`: where Clockify does not
+    answer just now, the order of receipt will do, and nothing has to wait.
     """
 
     step: Step
     state: State | None = None
     why: str = ""
     warning: str = ""
+    is_urgent: bool = False
 
 
 def fingerprint(event_type: str | None, body: bytes) -> str:
@@ -117,14 +126,17 @@ def decide(state: State | None, receipt: Receipt, *, can_ask: bool, now_ms: int)
     if state is None:
         if action in _RUNNING:
             return Next(Step.NOTHING, why="the timer is still running")
-        if receipt.doubtful and can_ask:
+        is_unrestored = _is_unrestored(None, receipt)
+        if can_ask and (receipt.doubtful or is_unrestored):
             return Next(Step.ASK)
+        if is_unrestored:
+            return Next(Step.WAIT, why=NOT_RESTORED)
         return _take(None, receipt)
     if receipt.fingerprint == state.newest:
         return _again(state, receipt, can_ask)
     if not state.newest and receipt.by == state.by and receipt.first_ms <= state.newest_ms:
         return Next(Step.NOTHING, why="Clockify has been asked since")
-    if action in _RUNNING and state.gone is (action is Action.RUN):
+    if (action, state.gone) in ((Action.RUN, True), (Action.RESTORE_RUNNING, False)):
         return Next(Step.NOTHING, why="the timer is still running")
     if can_ask:
         return _by_clockify(state, receipt, now_ms)
@@ -151,7 +163,7 @@ def _again(state: State, receipt: Receipt, can_ask: bool) -> Next:
     if can_ask:
         # Written all the same, so that whoever is just asking Clockify for the record asks again.
         is_copy = receipt.by == state.by and 0 <= later_ms < COPIES_MS
-        is_new = later_ms > -DOUBT_MS and not is_copy
+        is_new = later_ms > -_doubt_ms(state, receipt) and not is_copy
     elif later_ms > 0:
         is_new = later_ms > REPEAT_MS
     else:
@@ -166,15 +178,19 @@ def _again(state: State, receipt: Receipt, can_ask: bool) -> Next:
 def _by_clockify(state: State, receipt: Receipt, now_ms: int) -> Next:
     """With a key: what times cannot tell for certain is asked."""
     later_ms = receipt.first_ms - state.newest_ms
-    if receipt.doubtful or abs(later_ms) < DOUBT_MS:
-        return Next(Step.ASK)
-    if later_ms < 0:
-        if not receipt.queued and state.newest_ms > now_ms:
-            return Next(Step.ASK, warning="a time that lies ahead of this clock is stored")
-        return _stale(state, receipt, "a newer message has been taken")
     is_known = state.noted(receipt.fingerprint) is not None
     is_odd = state.gone if receipt.action is Action.WRITE else _stopped(state, receipt)
-    return Next(Step.ASK) if is_known or is_odd else _take(state, receipt)
+    if receipt.doubtful or (
+        later_ms >= 0 and (is_known or is_odd or _is_unrestored(state, receipt))
+    ):
+        return Next(Step.ASK)
+    if abs(later_ms) < _doubt_ms(state, receipt):
+        return Next(Step.ASK, is_urgent=True)
+    if later_ms >= 0:
+        return _take(state, receipt)
+    if not receipt.queued and state.newest_ms > now_ms:
+        return Next(Step.ASK, warning="a time that lies ahead of this clock is stored")
+    return _stale(state, receipt, "a newer message has been taken")
 
 
 def _older(state: State, receipt: Receipt, now_ms: int) -> Next:
@@ -198,9 +214,9 @@ def _newer(state: State, receipt: Receipt, now_ms: int) -> Next:
         receipt = replace(receipt, first_ms=noted_ms)  # it has waited since
     if _stopped(state, receipt) and receipt.first_ms - state.newest_ms <= REPEAT_MS:
         return _stale(state, receipt, "the timer was stopped after it had been discarded")
-    if not state.gone:
+    if not state.gone and not _is_unrestored(state, receipt):
         return _take(state, receipt)
-    if receipt.action in _RESTORES:
+    if receipt.action in RESTORES:
         # What waits for this, and has just overtaken it, is newer all the same.
         least_ms = max(state.newest_ms, receipt.first_ms - DISORDER_MS)
         waiting = [at - 1 for _, at in state.seen if least_ms < at < receipt.first_ms]
@@ -210,14 +226,28 @@ def _newer(state: State, receipt: Receipt, now_ms: int) -> Next:
         return _take(state, receipt)
     if now_ms - receipt.first_ms >= RESTORED_WITHIN_MS:
         return _stale(state, receipt, "it was deleted, and nothing has restored it")
-    why = "it was deleted: what restores it may be on its way"
-    return Next(Step.WAIT, _noted(state, receipt), why)
+    return Next(Step.WAIT, _noted(state, receipt), NOT_RESTORED)
 
 
 WRITES = frozenset({Action.WRITE, Action.RESTORE, Action.DELETE, Action.DISCARD})
-_GONE = frozenset({Action.DELETE, Action.DISCARD})
+DELETIONS = frozenset({Action.DELETE, Action.DISCARD})
 _RUNNING = frozenset({Action.RUN, Action.RESTORE_RUNNING})
-_RESTORES = frozenset({Action.RESTORE, Action.RESTORE_RUNNING})
+RESTORES = frozenset({Action.RESTORE, Action.RESTORE_RUNNING})
+
+
+def _is_unrestored(state: State | None, receipt: Receipt) -> bool:
+    """Tell whether a message says how a deleted record is, while the deletion itself waits."""
+    if receipt.unrestored is None or receipt.action is not Action.WRITE:
+        return False
+    deletion, deleted_ms = receipt.unrestored
+    if receipt.first_ms < deleted_ms:
+        return False
+    return state is None or (deleted_ms > state.newest_ms and state.noted(deletion) is None)
+
+
+def _doubt_ms(state: State, receipt: Receipt) -> int:
+    """How close to the newest a message has to be for its time to tell nothing for certain."""
+    return DOUBT_MS if receipt.by == state.by else DOUBT_BETWEEN_MS
 
 
 def _stopped(state: State, receipt: Receipt) -> bool:
@@ -251,7 +281,7 @@ def _taken(state: State | None, receipt: Receipt) -> State:
         newest_ms=receipt.first_ms,
         by=receipt.by,
         seen=seen,
-        gone=receipt.action in _GONE,
+        gone=receipt.action in DELETIONS,
         runs=receipt.action in _RUNNING or receipt.action is Action.DISCARD,
     )
 

@@ -26,6 +26,7 @@ from clockify_salesforce.clockify.client import Clockify
 from clockify_salesforce.errors import IntegrationError
 from clockify_salesforce.salesforce.client import Org
 from clockify_salesforce.salesforce.errors import SalesforceRefused, refusal_of
+from clockify_salesforce.settings import Settings
 from commands.terminal import (
     CREDENTIALS_FROM,
     WrongCall,
@@ -354,6 +355,12 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--ask", action="store_true", help="ask about each match, and write where you say yes"
     )
+    parser.add_argument(
+        "--target-org",
+        default="",
+        metavar="ORG",
+        help="write as the admin who is signed in with sf (sf org login web --alias ORG)",
+    )
     add_credentials(parser)
     return parser.parse_args()
 
@@ -361,7 +368,7 @@ def read_arguments() -> argparse.Namespace:
 def run(arguments: argparse.Namespace) -> int:
     """Propose and, where wished, write. Returns the exit code; raises IntegrationError."""
     found = settings()
-    credentials = salesforce_credentials(arguments, found)
+    org = _org(arguments, found)
     region, key = api_key(arguments, found)
     clockify = Clockify(
         api_key=key,
@@ -369,8 +376,26 @@ def run(arguments: argparse.Namespace) -> int:
         patience=PATIENCE_S,
         on_wait=lambda wait_s: print(f"Clockify asks to wait {wait_s:.0f} s", file=sys.stderr),
     )
-    org = Org(credentials, version=found.salesforce_api_version, read_s=READ_S)
     workspace = find_workspace(clockify, arguments.workspace)
+    return match(org, clockify, workspace, apply=arguments.apply, ask=arguments.ask)
+
+
+def _org(arguments: argparse.Namespace, found: Settings) -> Org:
+    """Salesforce as the admin who is signed in with `sf`, else as the function. Raises."""
+    if arguments.target_org:
+        from commands.salesforce_set_up.admin_org import AdminOrg
+        from commands.salesforce_set_up.sf import Sf
+
+        return AdminOrg(Sf(arguments.target_org), version=found.salesforce_api_version)
+    credentials = salesforce_credentials(arguments, found)
+    return Org(credentials, version=found.salesforce_api_version, read_s=READ_S)
+
+
+def match(org: Org, clockify: Clockify, workspace: str, *, apply: bool, ask: bool) -> int:
+    """Propose, and write what is exact (`apply`), or what somebody says yes to (`ask`).
+
+    Returns the exit code; raises IntegrationError.
+    """
     accounts: dict[str, str] = {}
     written, refused, left = 0, 0, 0
     for kind in KINDS:
@@ -379,15 +404,15 @@ def run(arguments: argparse.Namespace) -> int:
         print(table(kind, proposals, unknown(items, records)), end="\n\n")
         exact = [each for each in proposals if each.state == "exact"]
         similar = [each for each in proposals if each.state == "similar"]
-        chosen = exact if arguments.apply else []
+        chosen = exact if apply else []
         problems = write(org, kind, chosen)
-        if arguments.ask:
-            for each in similar if arguments.apply else exact + similar:
+        if ask:
+            for each in similar if apply else exact + similar:
                 if says_yes(kind, each):
                     problems += write(org, kind, [each])
                     chosen = [*chosen, each]
         if kind.source == "Account":
-            believed = chosen if arguments.ask else exact
+            believed = chosen if ask else exact
             accounts = {
                 each.item.id: each.record.id
                 for each in proposals
@@ -398,7 +423,7 @@ def run(arguments: argparse.Namespace) -> int:
         refused += len(problems)
         if problems:
             hand_over(kind, problems)
-    if arguments.apply or arguments.ask:
+    if apply or ask:
         print(f"{written} written, {refused} refused, {left} proposed and not written.")
     else:
         print(f"Dry run, nothing is written: {left} proposed.")

@@ -106,6 +106,8 @@ class ClockifyApi:
     report_tells: frozenset[str] = frozenset({"type", "customFields"})
     rows: dict[str, Json] = field(default_factory=dict)  # entry or * -> what its row says instead
     gone_status: int = 400  # of an entry that is gone: 400 or 404
+    # A webhook's id -> what was answered to its messages, the newest first.
+    deliveries: dict[str, list[int]] = field(default_factory=dict)
     canned: dict[tuple[str, str], Answer] = field(default_factory=dict)  # (method, path) -> answer
     clock: Callable[[], float] = time.time
     tells_time: bool = False  # in the header Date, which may be wrong to whoever asks
@@ -297,6 +299,8 @@ class ClockifyApi:
                 return 200, {"webhooks": found, "workspaceWebhookCount": len(found)}, {}
             case "POST", ["webhooks"]:
                 return self._create_webhook(json.loads(body))
+            case "POST", ["webhooks", hook_id, "logs"]:
+                return 200, self._deliveries(hook_id), {}
             case "DELETE", ["webhooks", hook_id]:
                 self.hooks = [hook for hook in self.hooks if hook["id"] != hook_id]
                 return 200, {}, {}
@@ -466,6 +470,20 @@ class ClockifyApi:
         return [
             {"id": client, "name": name, "workspaceId": self.workspaces[0], "archived": False}
             for client, name in self.clients.items()
+        ]
+
+    def _deliveries(self, hook_id: str) -> list[Json]:
+        """https://docs.clockify.me/#tag/Webhooks/operation/getLogsForWebhook"""
+        return [
+            {
+                "id": f"{number:024x}",
+                "webhookId": hook_id,
+                "statusCode": status,
+                "respondedAt": _z(datetime.fromtimestamp(self.clock() - 60 * number, UTC)),
+                "requestBody": '{"description": "somebody\'s"}',
+                "responseBody": '{"result": "created"}',
+            }
+            for number, status in enumerate(self.deliveries.get(hook_id, []))
         ]
 
     def _create_webhook(self, wanted: Json) -> Answer:

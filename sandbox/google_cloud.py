@@ -5,6 +5,7 @@ waits are shorter. https://cloud.google.com/tasks/docs/reference/rpc/google.clou
 """
 
 import asyncio
+import contextlib
 import itertools
 import re
 import time
@@ -104,7 +105,7 @@ class SecretManager:
 
 @dataclass
 class Waiting:
-    """One task: the stored request, and how often it was posted."""
+    """One task: the stored request, and how often it was posted. Times in seconds since 1970."""
 
     name: str
     url: str
@@ -112,6 +113,10 @@ class Waiting:
     body: bytes
     attempts: int = 0
     answers: list[int] = field(default_factory=list)
+    created_at: float = field(default_factory=time.time)
+    tried_at: float = 0.0
+    next_at: float = field(default_factory=time.time)
+    now: asyncio.Event = field(default_factory=asyncio.Event)  # somebody wants it to be tried
 
 
 class CloudTasks:
@@ -170,19 +175,31 @@ class CloudTasks:
         )
         return Task(name=name, http_request=http)
 
+    def run(self, task: Waiting) -> None:
+        """RunTask: try it now, whenever it would be, and also where the queue is paused.
+
+        https://cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues.tasks/run
+        """
+        self._internet.loop.call_soon_threadsafe(task.now.set)
+
     async def _dispatch(self, task: Waiting) -> None:
         wait = self.first_wait
         # The first attempt follows at once, as a queue does; the back-off stands before the others.
         while task.name in self.waiting:
-            while self.paused:
+            while self.paused and not task.now.is_set():
                 await asyncio.sleep(0.05)
+            if task.name not in self.waiting:
+                return
+            task.now.clear()
             async with self._room:
                 status = await self._post(task)
             task.answers.append(status)
             if 200 <= status < 300:
                 self.waiting.pop(task.name, None)
                 return
-            await asyncio.sleep(wait)
+            task.next_at = time.time() + wait
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(task.now.wait(), wait)
             wait = min(wait * 2, self.longest_wait)
 
     async def _post(self, task: Waiting) -> int:
@@ -194,6 +211,7 @@ class CloudTasks:
             "User-Agent": "Google-Cloud-Tasks",
         }
         task.attempts += 1
+        task.tried_at = time.time()
         try:
             async with self._client.post(task.url, data=task.body, headers=headers) as answer:
                 await answer.read()

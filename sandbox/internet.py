@@ -1,7 +1,8 @@
 """One CONNECT proxy and one TLS server that play the internet on loopback.
 
-Every host that the function calls ends here: Google's gRPC hosts go to a gRPC server, all others to
-an HTTP server, under one throw-away certificate authority.
+Every host that the function calls ends here: gRPC goes to a gRPC server, all else to an HTTP
+server, under one throw-away certificate authority. Google serves both under the same names; what a
+client wants, it says when it opens TLS.
 """
 
 import asyncio
@@ -19,13 +20,15 @@ from typing import Any, TypeVar
 import trustme
 from aiohttp import web
 
-GRPC_HOSTS = ("secretmanager.googleapis.com", "cloudtasks.googleapis.com")
+# How a ClientHello lists protocols: https://www.rfc-editor.org/rfc/rfc7301#section-3.1
+# gRPC takes HTTP/2 only; all other clients take HTTP/1.1 too.
+HTTP_2, HTTP_1_1 = b"\x02h2", b"\x08http/1.1"
 HOSTS = (
-    *GRPC_HOSTS,
+    "*.googleapis.com",
+    "*.europe-west1.run.app",
     "*.salesforce.com",
     "*.my.salesforce.com",
     "*.sandbox.my.salesforce.com",
-    "oauth2.googleapis.com",
     "*.clockify.me",
     "*.api.clockify.me",
 )
@@ -169,9 +172,12 @@ class Internet:
                 writer.close()
                 return
             self.handshakes[host] = self.handshakes.get(host, 0) + 1
-            port = self.grpc_port if host in GRPC_HOSTS else self._https_port
-            there, back = await asyncio.open_connection("127.0.0.1", port)
             writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            hello = await reader.read(65536)
+            is_grpc = HTTP_2 in hello and HTTP_1_1 not in hello
+            port = self.grpc_port if is_grpc else self._https_port
+            there, back = await asyncio.open_connection("127.0.0.1", port)
+            back.write(hello)
             tunnel = _Tunnel(writer)
             tunnels = self._tunnels.setdefault(host, set())
             tunnels.add(tunnel)

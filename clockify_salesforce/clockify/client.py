@@ -151,6 +151,20 @@ class Clockify:
             raise ClockifyError(f"Clockify's answer to {path} is not a list of webhooks.")
         return [_object(hook, path) for hook in hooks]
 
+    def deliveries(self, workspace: str, webhook: str) -> list[Json]:
+        """Return what a webhook sent in the last days, the newest first, at most 50.
+
+        Each has the `statusCode` that was answered, and `respondedAt`; its bodies concern nobody.
+        https://docs.clockify.me/#tag/Webhooks/operation/getLogsForWebhook
+        """
+        path = f"/workspaces/{quote(workspace, '')}/webhooks/{quote(webhook, '')}/logs"
+        wanted = {"status": "ALL", "sortByNewest": True}
+        params: dict[str, str | int] = {"page": 0, "size": 50}
+        answer = self._call("POST", self._base + path, params=params, body=wanted).answer
+        if not isinstance(answer, list):
+            raise ClockifyError(f"Clockify's answer to {path} is not a list.")
+        return [_object(each, path) for each in answer]
+
     def create_webhook(self, workspace: str, *, name: str, url: str, event: str) -> Json:
         """Create a webhook for one event and return it; `name` has 2 to 30 characters.
 

@@ -80,6 +80,15 @@ class Org:
         """Calls that this thread has made to Salesforce, sign-ins included."""
         return getattr(self._calls, "made", 0)
 
+    @property
+    def api_usage(self) -> tuple[int, int] | None:
+        """The org's calls in the last 24 hours and how many it may make, as the last answer told.
+
+        https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/headers_api_usage.htm
+        """
+        usage = self._client.api_usage.get("api-usage") if self._client else None
+        return (usage.used, usage.total) if usage else None
+
     # Calls ---------------------------------------------------------------------------------------
 
     def call(

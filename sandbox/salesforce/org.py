@@ -150,6 +150,10 @@ class SalesforceOrg(Bulk):
                 )
         else:
             return Answer(400, {"error": "unsupported_grant_type", "error_description": "no"})
+        return self.session()
+
+    def session(self) -> Answer:
+        """A new session of the integration user's."""
         self._number += 1
         token = f"00Dmade-up-session-{self._number}"
         self._tokens.add(token)

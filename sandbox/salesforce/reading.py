@@ -84,10 +84,19 @@ class Reading(Saving):
     def _describe(self, name: str) -> Json:
         self._check_object(name)
         fields = [
-            {"name": each, "type": kind.type, "length": kind.length}
+            {
+                "name": each,
+                "type": kind.type,
+                "length": kind.length,
+                "externalId": kind.external,
+                "unique": kind.unique,
+                "createable": f"{name}.{each}" not in self.read_only,
+                "updateable": f"{name}.{each}" not in self.read_only,
+            }
             for each, kind in self.fields[name].items()
             if not self._is_hidden(name, each)
         ]
+        may_write = name not in self.read_only
         children = []
         if name not in metadata.WITHOUT_EVENTS:
             link = "WhoId" if name in metadata.WHO else "WhatId"
@@ -95,6 +104,9 @@ class Reading(Saving):
         return {
             "name": name,
             "keyPrefix": PREFIXES[name],
+            "createable": may_write,
+            "updateable": may_write,
+            "deletable": may_write,
             "fields": fields,
             "childRelationships": children,
         }

@@ -30,6 +30,12 @@ class Work:
 class Rest(Collections):
     """What stands behind /services/data/vNN.0/, composite apart."""
 
+    def reset(self) -> None:
+        """Forget all records."""
+        super().reset()
+        self.tells_limits = False
+        self.used_mb = 300
+
     def _ready(self, method: str, url: str, body: Any, *, all_or_none: bool = False) -> Work:
         """Look up what a request is about. `all_or_none`: of the composite that it is in."""
         address = urlsplit(url)
@@ -72,9 +78,18 @@ class Rest(Collections):
             case [""]:  # which resources there are, and who asks
                 return lambda: {"identity": f"https://{HOST}/id/00D/{self.USER_ID}"}
             case ["limits"]:
-                limit = {"Max": DAILY_CALLS, "Remaining": DAILY_CALLS - 1000}
-                return lambda: {"DailyApiRequests": limit}
+                return self._limits
         return None
+
+    def _limits(self) -> Json:
+        """For users with View Setup and Configuration, which an integration user need not have.
+
+        https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/resources_limits.htm
+        """
+        if not self.tells_limits:
+            raise Refusal(403, "INSUFFICIENT_ACCESS", "You don't have permission to view limits.")
+        used = {"DailyApiRequests": (DAILY_CALLS, 1000), "DataStorageMB": (5120, self.used_mb)}
+        return {name: {"Max": most, "Remaining": most - now} for name, (most, now) in used.items()}
 
     def _describe_global(self) -> Json:
         return {

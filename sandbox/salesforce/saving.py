@@ -30,6 +30,10 @@ class Saving(Records):
         """Forget all records, and everything that was switched on."""
         super().reset()
         self.hidden: set[str] = set()  # not deployed: like Event.Clockify_Hours__c, or an object
+        self.read_only: set[str] = set()  # seen by the integration user, and not written
+        self.rules_off: set[str] = set()  # objects whose validation rules are switched off
+        # Users whose Events the integration may make and not edit: its role is not above theirs.
+        self.out_of_reach: set[str] = set()
         self.faults = Faults()
         self.flows: list[Flow] = []  # the customer's own, on Event
         self.multiday = False
@@ -111,7 +115,8 @@ class Saving(Records):
                     raise _missing(each)
             if name == "Event":
                 self._check_event(record, values, old, by_integration=user is None)
-            for rule in self._rules[name]:
+                self._check_reach(record, old, by_integration=user is None)
+            for rule in self._rules[name] if name not in self.rules_off else ():
                 if formula.evaluate(rule.formula, new=record, old=old):
                     at = [rule.field] if rule.field else []
                     raise Refusal(400, "FIELD_CUSTOM_VALIDATION_EXCEPTION", rule.message, *at)
@@ -180,8 +185,11 @@ class Saving(Records):
 
     def _check_writable(self, name: str, field_name: str, *, as_person: bool) -> None:
         self._check_field(name, field_name, as_person=as_person)
+        if not as_person and name in self.read_only:
+            raise _no_access()
         numbered = field_name == "Name" and name in self._auto_numbered
-        if not as_person and (numbered or (field_name in SYSTEM and field_name != "OwnerId")):
+        is_system = field_name in SYSTEM and field_name != "OwnerId"
+        if not as_person and (numbered or is_system or f"{name}.{field_name}" in self.read_only):
             raise Refusal(
                 400,
                 "INVALID_FIELD_FOR_INSERT_UPDATE",
@@ -233,6 +241,11 @@ class Saving(Records):
                 400, "FIELD_CUSTOM_VALIDATION_EXCEPTION", "Events need a location", "Location"
             )
 
+    def _check_reach(self, record: Json, old: Json | None, *, by_integration: bool) -> None:
+        """An Event is edited by its owner and by those above, whoever has made it."""
+        if by_integration and old is not None and old["OwnerId"] in self.out_of_reach:
+            raise _no_access()
+
     # --- Values -----------------------------------------------------------------------------------
 
     def _value(self, name: str, field_name: str, value: Any) -> Any:
@@ -283,6 +296,11 @@ class Saving(Records):
                 f"insufficient access rights on cross-reference id: {full[:15]}",
             )
         return full
+
+
+def _no_access() -> Refusal:
+    message = "insufficient access rights on object id"
+    return Refusal(400, "INSUFFICIENT_ACCESS_OR_READONLY", message)
 
 
 def _missing(field_name: str) -> Refusal:

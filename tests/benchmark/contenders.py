@@ -25,6 +25,7 @@ class Contender:
             "https_proxy": proxy,
             "grpc_proxy": f"http://127.0.0.1:{world.internet.proxy_port}",
             "RECORD": json.dumps(RECORD),
+            "STATE": json.dumps(STATE),
         }
         if name != "function":
             settings["FUNCTION_SOURCE"] = str(HANDLERS / f"{name}.py")
@@ -72,11 +73,22 @@ RECORD = {
     "Clockify_Task__c": "Review",
     "Clockify_Tags__c": "on site",
     "Clockify_Billable__c": True,
-    "Clockify_Version__c": 1793610330000,
+    "Clockify_Workspace_Id__c": "64a687e29ae1f428e7ebe303",
+    "Clockify_Type__c": "REGULAR",
+    "IsReminderSet": False,
     "OwnerId": "005Kj00000A1b2cIAB",
     "WhatId": "006Kj00000A1b2cIAB",
     "WhoId": None,
     "Clockify_Links__c": "005Kj00000A1b2cIAB 006Kj00000A1b2cIAB ------------------",
+}
+
+
+# And the state beside it, in the same call.
+STATE = {
+    "Version__c": 1,
+    "Based_On__c": 0,
+    "State__c": '{"v":1,"newest":"0123456789abcdef01234567","ms":1793610330000,"by":"01234567",'
+    '"seen":{},"gone":false,"runs":false}',
 }
 
 

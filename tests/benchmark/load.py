@@ -50,12 +50,8 @@ def post(load: Load) -> Heard:
 async def _post(load: Load) -> Heard:
     entry = json.loads(ENTRY.read_text())
     sender = _Sender(load, json.dumps(entry).encode(), entry["id"].encode())
-    loop = asyncio.get_running_loop()
     began, cpu_began = time.perf_counter(), time.process_time()
-    clients = [_Client(sender) for _ in range(load.at_once)]
-    for client in clients:
-        await loop.create_connection(lambda client=client: client, "127.0.0.1", load.port)  # type: ignore[misc]
-    await asyncio.gather(*(client.done for client in clients))
+    await asyncio.gather(*(_client(sender, load.port) for _ in range(load.at_once)))
     sender.heard.seconds = time.perf_counter() - began
     sender.heard.cpu_s = time.process_time() - cpu_began
     return sender.heard
@@ -84,13 +80,22 @@ class _Sender:
         return b"%b%024x%b" % (self._before, self._next, self._after)
 
 
+async def _client(sender: _Sender, port: int) -> None:
+    """One connection after the other: a refusal is a connection's last answer."""
+    loop = asyncio.get_running_loop()
+    refused = True
+    while refused:
+        _, client = await loop.create_connection(lambda: _Client(sender), "127.0.0.1", port)
+        refused = await client.done
+
+
 class _Client(asyncio.Protocol):
-    """One connection: a message, its answer, the next message."""
+    """One connection: a message, its answer, the next message. `done`: True after a refusal."""
 
     def __init__(self, sender: _Sender) -> None:
         self._sender = sender
         self._received = b""
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -108,13 +113,18 @@ class _Client(asyncio.Protocol):
         self._received = b""
         heard = self._sender.heard
         heard.latencies.append(time.perf_counter() - self._began)
-        heard.statuses[int(head[9:12])] += 1
-        self._send()
+        status = int(head[9:12])
+        heard.statuses[status] += 1
+        if status < 400:
+            self._send()
+        else:
+            self.done.set_result(True)
+            self._transport.close()
 
     def _send(self) -> None:
         message = self._sender.next()
         if message is None:
-            self.done.set_result(None)
+            self.done.set_result(False)
             self._transport.close()
             return
         self._began = time.perf_counter()

@@ -26,6 +26,24 @@ ROWS = {
 }
 
 
+WRITTEN = json.dumps(
+    {
+        "compositeResponse": [
+            {
+                "body": {"id": each, "success": True, "errors": [], "created": True},
+                "httpHeaders": {"Location": f"/services/data/v65.0/sobjects/{name}/{each}"},
+                "httpStatusCode": 201,
+                "referenceId": reference,
+            }
+            for reference, name, each in (
+                ("state", "Clockify_State__c", "a00Kj00000A1b2cMAB"),
+                ("event", "Event", EVENT_ID),
+            )
+        ]
+    }
+).encode()
+
+
 class StandIn:
     """The process, seen from the one that started it."""
 
@@ -110,6 +128,8 @@ def _answer(head: bytes, body: bytes) -> tuple[int, bytes]:
     if path.endswith(b"/oauth2/token"):
         token = {"access_token": "made-up", "instance_url": f"https://{HOST}"}
         return 200, json.dumps(token).encode()
+    if b'"allOrNone": true' in body:  # a state and an Event, both made
+        return 200, WRITTEN
     parts = json.loads(body)["compositeRequest"]
     answers = [
         {"httpStatusCode": 200, "referenceId": each["referenceId"], "body": _found(each["url"])}

@@ -5,12 +5,9 @@ one refuses behind it. A good request is built once; each test spoils one thing.
 import concurrent.futures
 import http.client
 import json
-import os
-import signal
 import socket
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import mapping
+from clockify_salesforce.secret import FAILURE_S
 from sandbox import salesforce
 from sandbox.clockify import KEY
 from sandbox.google_cloud import PROJECT
@@ -131,15 +129,20 @@ def test_other_authentic_message_is_ignored(
     assert world.salesforce.requests == []
 
 
-@pytest.mark.parametrize(
-    "event_type", ["TIME_ENTRY_UPDATED", "TIME_ENTRY_DELETED", "TIMER_STOPPED"]
-)
+@pytest.mark.parametrize("event_type", ["TIME_ENTRY_UPDATED", "TIMER_STOPPED"])
 def test_running_timer_that_nothing_is_known_of_costs_one_look_and_writes_nothing(
     function: Function, world: World, event_type: str
 ) -> None:
     assert answer(function.post(event_type, payload("NEW_TIMER_STARTED"))) == (200, "ignored")
     assert world.salesforce.requests == [("POST", "composite")]
     assert world.salesforce.records["Clockify_State__c"] == {}
+    assert "still running" in function.log[-1]["reason"]
+
+
+def test_timer_that_is_thrown_away_is_ignored(function: Function, world: World) -> None:
+    thrown_away = payload("NEW_TIMER_STARTED")
+    assert answer(function.post("TIME_ENTRY_DELETED", thrown_away)) == (200, "ignored")
+    assert world.salesforce.events() == []
     assert "still running" in function.log[-1]["reason"]
 
 
@@ -300,7 +303,8 @@ def test_stranger_costs_no_call(function: Function, world: World) -> None:
             function.post("TIMER_STOPPED", payload(), signature=f"{number:032}").status_code == 401
         )
     assert world.salesforce.requests == []
-    assert len(world.secret_manager.reads) <= 1
+    # Three looks for a newer version at once, then one every 2.5 s, each at a few numbers.
+    assert len(world.secret_manager.reads) <= 20
 
 
 # --- Bad input ------------------------------------------------------------------------------------
@@ -428,25 +432,6 @@ def test_slow_strangers_keep_no_authentic_message_out(
             stranger.close()
 
 
-def test_idle_instance_that_was_frozen_answers_with_the_same_worker(world: World) -> None:
-    function = Function(world, CLOUD_RUN_TIMEOUT_SECONDS="1")
-    try:
-        workers = children(function.pid)
-        for number in range(3):
-            os.killpg(function.pid, signal.SIGSTOP)
-            time.sleep(2.5)
-            os.killpg(function.pid, signal.SIGCONT)
-            entry = payload(id=f"{entry_id()}{number}")
-            assert function.post("TIMER_STOPPED", entry).status_code == 200
-            assert children(function.pid) == workers
-    finally:
-        function.stop()
-
-
-def children(pid: int) -> str:
-    return Path(f"/proc/{pid}/task/{pid}/children").read_text()
-
-
 # --- Calls, sign-in, secrets ----------------------------------------------------------------------
 
 
@@ -549,15 +534,6 @@ def test_new_signing_secret_works_at_once(world: World, cold: Function) -> None:
     assert cold.post("NEW_PROJECT", {}).status_code == 200
 
 
-def test_unknown_signatures_look_for_a_new_secret_once_in_10_seconds(
-    world: World, cold: Function
-) -> None:
-    cold.post("NEW_PROJECT", {})
-    with concurrent.futures.ThreadPoolExecutor(20) as pool:
-        list(pool.map(lambda n: cold.post("NEW_PROJECT", {}, signature=f"{n:032}"), range(100)))
-    assert sum("signing" in name for name in world.secret_manager.reads) == 2
-
-
 def test_secret_manager_down_after_the_first_read_changes_nothing(
     function: Function, world: World
 ) -> None:
@@ -572,6 +548,7 @@ def test_secret_manager_down_on_a_cold_start_is_503(world: World, cold: Function
     assert response.status_code == 503
     assert "signing-secrets/versions/latest cannot be read" in cold.log[-1]["reason"]
     world.secret_manager.down = False
+    time.sleep(FAILURE_S)  # for which a failure is remembered for all
     assert answer(cold.post("TIMER_STOPPED", payload())) == (200, "created")
 
 

@@ -124,7 +124,7 @@ def test_failure_is_remembered_for_all(google: World) -> None:
     assert len(google.secret_manager.reads) <= 2
 
 
-def test_hanging_secret_manager_keeps_one_caller_and_the_others_hear_at_once(
+def test_hanging_secret_manager_keeps_few_callers_and_the_others_hear_at_once(
     google: World,
 ) -> None:
     google.secret_manager.trouble.slow = 5.0
@@ -135,13 +135,13 @@ def test_hanging_secret_manager_keeps_one_caller_and_the_others_hear_at_once(
             secret.value()
         return 0.0
 
-    with concurrent.futures.ThreadPoolExecutor(20) as pool:
-        first = pool.submit(failing, 0)
-        time.sleep(0.05)
+    with concurrent.futures.ThreadPoolExecutor(60) as pool:
+        waiting = [pool.submit(failing, 0) for _ in range(1 + secret_module.FEW)]
+        time.sleep(0.1)
         # Nobody knows at the first read: the others wait a moment, and then not any more.
         assert seconds(lambda: failing(0)) < 1.0
         assert seconds(lambda: list(pool.map(failing, range(100)))) < 0.5
-        assert not first.done()
+        assert not any(each.done() for each in waiting)
 
 
 @pytest.mark.parametrize("how", GIVEN_UP)
@@ -427,7 +427,7 @@ def test_read_that_began_before_a_freeze_neither_fails_nor_delays_the_message_af
     world: World, frozen: Function, how: str
 ) -> None:
     secret_manager = world.secret_manager
-    secret_manager.trouble.slow = 1.0
+    secret_manager.trouble.slow = 1.0 if how == "answered" else 6.0
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         pool.submit(frozen.post, "NEW_PROJECT", {}, signature="x" * 32)
         while not secret_manager.reads:

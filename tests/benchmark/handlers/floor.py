@@ -1,6 +1,7 @@
 """The floor: the least that a function on functions-framework must do to bring a record over.
 
-It posts one record with one keep-alive session and checks nothing.
+It posts one record and its state in one composite call, with one keep-alive session, and checks
+nothing.
 """
 
 import functools
@@ -17,8 +18,11 @@ from requests.adapters import HTTPAdapter
 send_at_once()
 SESSION = requests.Session()
 SESSION.mount("https://", HTTPAdapter(pool_maxsize=int(os.environ["THREADS"])))
-EVENTS = "/services/data/v65.0/sobjects/Event/Clockify_Time_Entry_Id__c/"
+BASE = "/services/data/v65.0/"
+STATES = BASE + "sobjects/Clockify_State__c/Key__c/time_entry:"
+EVENTS = BASE + "sobjects/Event/Clockify_Time_Entry_Id__c/"
 RECORD: dict[str, Any] = json.loads(os.environ["RECORD"])
+STATE: dict[str, Any] = json.loads(os.environ["STATE"])
 _signing_in = threading.Lock()
 
 
@@ -31,7 +35,12 @@ def clockify_webhook(request: flask.Request) -> dict[str, str]:
         "StartDateTime": entry["timeInterval"]["start"],
         "EndDateTime": entry["timeInterval"]["end"],
     }
-    SESSION.patch(instance + EVENTS + entry["id"], json=record, headers=headers).raise_for_status()
+    parts = [
+        {"method": "PATCH", "url": STATES + entry["id"], "referenceId": "state", "body": STATE},
+        {"method": "PATCH", "url": EVENTS + entry["id"], "referenceId": "event", "body": record},
+    ]
+    composite = {"allOrNone": True, "compositeRequest": parts}
+    SESSION.post(instance + BASE + "composite", json=composite, headers=headers).raise_for_status()
     return {"result": "created", "id": entry["id"]}
 
 

@@ -1,0 +1,1 @@
+"""What `python -m commands.check` looks at, an area a module."""

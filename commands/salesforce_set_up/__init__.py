@@ -1,0 +1,1 @@
+"""The parts of `python -m commands.set_up_salesforce`."""
