@@ -96,13 +96,18 @@ def read_arguments() -> argparse.Namespace:
         help="write so much at once (%(default)s); fewer where the org has other work",
     )
     parser.add_argument(
-        "--without-bulk",
-        action="store_true",
-        help="write in calls of 200 records only, and make no bulk jobs",
+        "--bulk-beyond",
+        type=int,
+        default=10_000,
+        metavar="N",
+        help="write N changes in calls of 200 records, and what is beyond as bulk jobs of N records"
+        " (%(default)s); 0: no bulk jobs",
     )
     arguments = parser.parse_args()
     if not 1 <= arguments.jobs <= 25:
         parser.error("--jobs is 1 to 25")
+    if arguments.bulk_beyond < 0:
+        parser.error("--bulk-beyond is 0 or more")
     if (arguments.days is None) == (arguments.since is None):
         parser.error("name the period: --days N, or --from DAY and perhaps --to DAY")
     if arguments.days is not None and (arguments.days < 1 or arguments.until):
@@ -199,7 +204,7 @@ def run(arguments: argparse.Namespace) -> int:
             deletes=not arguments.users,
             most_deletions=arguments.most_deletions,
             at_once=arguments.jobs,
-            bulk=not arguments.without_bulk,
+            bulk_beyond=arguments.bulk_beyond,
         ),
         workspace=arguments.workspace,
         rules=rules,

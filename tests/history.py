@@ -104,6 +104,7 @@ class History:
             [
                 *(sys.executable, "-m", "commands.backfill", "--workspace", WORKSPACE, "--apply"),
                 *("--from", f"{FIRST:%Y-%m-%d}", "--to", f"{last:%Y-%m-%d}"),
+                *("--bulk-beyond", str(min(10_000, max(1, self._outcome.entries // 4)))),
             ],
             cwd=self._folder,
             env=os.environ

@@ -32,11 +32,11 @@ from commands.repair.patience import CALL_S, PAUSES_S, PatientOrg
 from commands.repair.tasks import Tasks
 from mapping import EXTERNAL_ID, Upsert
 
-# With fewer changes than this, collections cost no more calls and take no longer.
-FROM = 2_000
+AT_HAND = 2_000  # changes that go in collections after all wait in memory
 AT_A_TIME = 100  # changes that are written to disk together
+# So many records Salesforce does one after the other; more of them side by side.
 MOST_RECORDS, MOST_BYTES = 10_000, 20 * 1024 * 1024
-LOOKS_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)  # from one look at a job to the next
+LOOKS_S = (0.5, 1.0, 2.0, 4.0, 6.0, 6.0, 6.0, 10.0, 15.0)  # from one look at a job to the next
 EARLIER_S = 3600.0  # how long another run's job is waited for
 ABORT_S = 8.0
 
@@ -58,8 +58,8 @@ for _kind in (EventDraft, Upsert, Wish, Link, Known):
 class _Spool:
     """Changes on disk. `entries`: the key of each, as Salesforce tells it, and its entry's id."""
 
-    def __init__(self, cell: Cell) -> None:
-        self.cell = cell
+    def __init__(self, cell: Cell, most: int) -> None:
+        self.cell, self._most = cell, most
         self.entries: dict[str, str] = {}
         self._file = tempfile.TemporaryFile()  # noqa: SIM115
         self._unwritten: list[Change] = []
@@ -85,7 +85,7 @@ class _Spool:
 
     @property
     def is_full(self) -> bool:
-        return self.size >= MOST_RECORDS or self._file.tell() >= MOST_BYTES
+        return self.size >= self._most or self._file.tell() >= MOST_BYTES
 
     def __iter__(self) -> Iterator[Change]:
         """All changes. What is read is what `add` has written: nobody else has the file."""
@@ -129,14 +129,21 @@ class BulkJobs:
         tasks: Tasks,
         columns: Sequence[str],
         *,
+        beyond: int,
         at_once: int,
         tell: Callable[[str], None],
     ) -> None:
-        """`columns`: the fields of Event that a change may have; `at_once`: so many jobs."""
+        """`columns`: the fields of Event that a change may have.
+
+        `beyond`: so many changes are too few for jobs, and a job has no more, nor less; `at_once`:
+        so many jobs.
+        """
         self._org = org
         self._tasks = tasks
         self._columns = tuple(columns)
         self._known = frozenset(columns)
+        self._beyond = beyond
+        self._most = min(beyond, MOST_RECORDS)
         self._at_once = at_once
         self._tell = tell
         self._seen = 0
@@ -182,13 +189,13 @@ class BulkJobs:
     def takes(self) -> bool:
         """Tell whether the next change goes as a part of a job."""
         self._seen += 1
-        return not self._is_off and self._seen > FROM
+        return not self._is_off and self._seen > self._beyond
 
     def add(self, change: Change) -> bool:
         """Collect a change; tell whether that makes a job that may begin."""
         lane = change.cell()._replace(owners=None)
         if lane not in self._spools:
-            self._spools[lane] = _Spool(lane)
+            self._spools[lane] = _Spool(lane, self._most)
         spool = self._spools[lane]
         spool.add(change)
         if not spool.is_full:
@@ -224,7 +231,7 @@ class BulkJobs:
             if len(self._running) < self._at_once and heaps.is_free(spool.cell):
                 self._ready.remove(spool)
                 self._start(spool, heaps, took)
-        while self._left and heaps.size < FROM:
+        while self._left and heaps.size < AT_HAND:
             change = next(self._left[0], None)
             if change is None:
                 self._left.popleft()
@@ -239,12 +246,8 @@ class BulkJobs:
                 self._org.org.abort(job, deadline)
 
     def _close(self) -> None:
-        """Make jobs of what is collected, where it is enough for one."""
-        for spool in self._spools.values():
-            if spool.size < FROM or self._is_off:
-                self._left.append(iter(spool))
-            else:
-                self._ready.append(spool)
+        """Hand over what is too little for a job, or all."""
+        self._left += map(iter, self._spools.values())
         self._spools.clear()
         if self._is_off:
             self._left += map(iter, self._ready)

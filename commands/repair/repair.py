@@ -42,6 +42,7 @@ ASKED_AT_ONCE = 8
 # A query's URL may have 16,384 characters, and a composite call five queries.
 LISTED, QUERIES = 400, 5
 LOOK_UPS = 3  # at once
+FIRST_S = 30.0  # for a question whose answer only saves others
 KNOWN, KNOWN_S = 10_000, 60.0  # so many owners and links are kept for so long
 _OWNER = frozenset({"OwnerId"})
 
@@ -59,8 +60,8 @@ class Wishes:
     """How a run is to be.
 
     `apply`: change Salesforce, and do not only count. `deletes`: look for what is gone in Clockify.
-    `most_deletions`: where more would go, none goes. `at_once`: so many writes. `bulk`: also as
-    bulk jobs.
+    `most_deletions`: where more would go, none goes. `at_once`: so many writes.
+    `bulk_beyond`: so many changes go in collections, and more as bulk jobs; 0: never.
     """
 
     since: datetime
@@ -69,7 +70,7 @@ class Wishes:
     deletes: bool
     most_deletions: int
     at_once: int
-    bulk: bool
+    bulk_beyond: int
 
 
 class Repair:
@@ -111,6 +112,7 @@ class Repair:
             self._org,
             self._tasks,
             [*kept, *LINK_FIELDS, "IsReminderSet"],
+            beyond=wishes.bulk_beyond,
             at_once=wishes.at_once,
             tell=tell,
         )
@@ -121,7 +123,7 @@ class Repair:
             self.count,
             self._refuse,
             workers=wishes.at_once,
-            bulk=self._bulk if wishes.bulk else None,
+            bulk=self._bulk if wishes.bulk_beyond else None,
             tell=tell,
         )
         self._is_first = False  # there is no Event of any entry
@@ -143,15 +145,9 @@ class Repair:
         try:
             if self._wishes.apply:
                 self._settling.begin()
-                if self._wishes.bulk:
+                if self._wishes.bulk_beyond:
                     self._bulk.wait_for_earlier()
-            self._is_first = not any(
-                self._org.page(
-                    "queryAll",
-                    q=f"SELECT Id FROM Event WHERE {EXTERNAL_ID} != null AND IsDeleted = false"
-                    " LIMIT 1",
-                )["records"]
-            )
+            self._is_first = self._holds_nothing()
             since, until = self._wishes.since, self._wishes.until
             events = Events(self._tasks, self._org, self._fields, self._workspace, since, until)
             events.read_ahead()
@@ -162,6 +158,16 @@ class Repair:
         except BaseException:
             self._writer.stop()
             raise
+
+    def _holds_nothing(self) -> bool:
+        """Tell whether Salesforce surely holds no Event of any entry: then none is looked for."""
+        soql = f"SELECT Id FROM Event WHERE {EXTERNAL_ID} > '0' AND IsDeleted = false LIMIT 1"
+        deadline = time.monotonic() + FIRST_S
+        try:
+            answer = self._org.org.call("GET", "queryAll", deadline, tries=1, params={"q": soql})
+        except IntegrationError:
+            return False
+        return isinstance(answer, dict) and answer.get("records") == []
 
     def take(self, window: Window, events: Iterable[Json]) -> None:
         """Compare one window's entries with the Events that start in it, and plan what differs."""

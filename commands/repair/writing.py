@@ -1,6 +1,6 @@
 """Write what is planned, side by side, and look at each record's own result.
 
-In collections of 200 records; what is more than a few thousand goes as bulk jobs (`bulk_jobs.py`).
+In collections of 200 records; what is beyond a few thousand goes as bulk jobs (`bulk_jobs.py`).
 What messages have come for since it was read is settled afterwards (`settle.py`).
 """
 

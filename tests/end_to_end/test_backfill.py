@@ -41,6 +41,7 @@ from sandbox.world import ROOT, Function, World
 
 FIRST, LAST = datetime(2026, 1, 5, tzinfo=UTC), datetime(2026, 4, 26, tzinfo=UTC)
 PERIOD = ("--from", f"{FIRST:%Y-%m-%d}", "--to", f"{LAST:%Y-%m-%d}")
+BULK = ("--bulk-beyond", "1000")  # so that some thousands are enough
 KINDS = ("created", "updated", "deleted", "unchanged")
 
 
@@ -827,22 +828,22 @@ def test_what_passes_is_tried_again(desk: Desk, fault: str) -> None:
 
 
 def test_many_changes_go_as_bulk_jobs(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """4,200 entries; results in another order and one lost, records locked and refused.
+    """3,200 entries; results in another order and one lost, records locked and refused.
 
-    Then a run in which Salesforce forgets a query's next page, and 4,200 updates.
+    Then a run in which Salesforce forgets a query's next page, and 3,200 updates.
     """
-    ids = desk.fill(4200, users=50)
+    ids = desk.fill(3200, users=50)
     org, clockify = desk.world.salesforce, desk.world.clockify
     clockify.edit(ids[-1], description="#N/A")  # which CSV has for an empty field
     org.faults.lock, org.faults.rule, org.bulk.loses = 0.01, 0.01, 1
-    run = desk.run("--apply")
+    run = desk.run("--apply", *BULK)
     refused = run.counts["refused"]
     assert (run.code, 10 < refused < 100, len(desk.refused)) == (3, True, refused)
-    assert run.counts["created"] + run.counts["updated"] == 4200 - refused
+    assert run.counts["created"] + run.counts["updated"] == 3200 - refused
     jobs = list(org.jobs.values())
-    assert [job.state for job in jobs] == ["JobComplete"]
-    assert len(jobs[0].rows) > 2000
-    assert len(org.requests) < 60
+    assert [job.state for job in jobs] == ["JobComplete"] * 2
+    assert {len(job.rows) for job in jobs} == {1000}
+    assert len(org.requests) < 80
 
     org.faults.clear()
 
@@ -850,25 +851,26 @@ def test_many_changes_go_as_bulk_jobs(desk: Desk, monkeypatch: pytest.MonkeyPatc
         org._cursors.clear()
 
     desk.before(monkeypatch, "GET", "queryAll/", forget)
-    assert desk.run("--apply").changes == (refused, 0, 0, 4200 - refused)
+    assert desk.run("--apply", *BULK).changes == (refused, 0, 0, 3200 - refused)
     desk.assert_right()
 
     for entry_id in ids:
         clockify.edit(entry_id, description="Changed")
-    assert desk.run("--apply").changes == (0, 4200, 0, 0)
-    assert [job.wanted["operation"] for job in org.jobs.values()] == ["upsert", "update"]
+    assert desk.run("--apply", *BULK).changes == (0, 3200, 0, 0)
+    operations = [job.wanted["operation"] for job in org.jobs.values()]
+    assert operations == ["upsert", "upsert", "update", "update"]
     desk.assert_right()
 
 
 @pytest.mark.parametrize("mood", ["is_off", "fails"])
 def test_org_without_bulk_or_a_job_that_fails_goes_on_in_collections(desk: Desk, mood: str) -> None:
     """Told once; a job that fails in its middle leaves nothing out and writes nothing twice."""
-    desk.fill(4200, users=50)
+    desk.fill(3200, users=50)
     org = desk.world.salesforce
     setattr(org.bulk, mood, True)
     org.bulk.tells_nothing = True
-    run = desk.run("--apply")
-    assert (run.code, run.changes) == (0, (4200, 0, 0, 0))
+    run = desk.run("--apply", *BULK)
+    assert (run.code, run.changes) == (0, (3200, 0, 0, 0))
     says = {
         "is_off": "Salesforce takes no bulk jobs here (FEATURENOTENABLED)",
         "fails": "Events ended as Failed (InternalServerError)",
@@ -879,13 +881,13 @@ def test_org_without_bulk_or_a_job_that_fails_goes_on_in_collections(desk: Desk,
 
 def test_interrupted_run_aborts_its_jobs_and_a_killed_ones_are_waited_for(desk: Desk) -> None:
     """Ctrl-C leaves none at work. SIGKILL may: the next run reads when they are over."""
-    desk.fill(4200, users=50)
+    desk.fill(3200, users=50)
     org = desk.world.salesforce
 
     def start_and_end(how: signal.Signals) -> tuple[int, str]:
         org.jobs.clear()
         org.bulk.is_held = True
-        process = desk.start("--apply")
+        process = desk.start("--apply", *BULK)
         while not any(job.state == "UploadComplete" for job in org.jobs.values()):
             assert process.poll() is None
             time.sleep(0.01)
@@ -895,20 +897,22 @@ def test_interrupted_run_aborts_its_jobs_and_a_killed_ones_are_waited_for(desk: 
 
     code, err = start_and_end(signal.SIGINT)
     assert (code, "Traceback" in err) == (1, False)
-    assert [job.state for job in org.jobs.values()] == ["Aborted"]
+    assert {job.state for job in org.jobs.values()} == {"Aborted"}
     for event in org.events():
         org.remove("Event", event["Id"])
     start_and_end(signal.SIGKILL)
-    (job,) = org.jobs.values()
+    (job, *_) = org.jobs.values()
     desk.world.clockify.requests.clear()
-    again = desk.start("--apply")
+    again = desk.start("--apply", *BULK)
     assert again.stderr is not None
     assert "bulk jobs are still at work: waiting" in again.stderr.readline()
     assert desk.world.clockify.requests == []
     org.bulk.is_held = False
-    out, _ = again.communicate(timeout=60)
-    assert (again.returncode, job.state) == (0, "JobComplete")
-    assert "unchanged          4,200" in out
+    out, err = again.communicate(timeout=60)
+    run = Run(again.returncode, out, err)
+    assert (run.code, job.state) == (0, "JobComplete")
+    assert run.counts["unchanged"] >= len(job.rows)
+    assert run.counts["created"] == 3200 - run.counts["unchanged"]
     desk.assert_right()
 
 
@@ -1142,7 +1146,7 @@ def test_look_up_without_an_answer_is_waited_for_twice(
         NoDirectory(),  # type: ignore[arg-type]
         Refusals(Path("none")),
         Clock(lambda: 0.0),
-        Wishes(FIRST, LAST, apply=False, deletes=False, most_deletions=0, at_once=1, bulk=False),
+        Wishes(FIRST, LAST, apply=False, deletes=False, most_deletions=0, at_once=1, bulk_beyond=0),
         workspace=WORKSPACE,
         rules=DEFAULT_RULES,
         tell=lambda text: None,
