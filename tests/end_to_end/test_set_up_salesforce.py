@@ -107,7 +107,7 @@ def desk(the_world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     )
     desk = Desk(the_world, folder, SalesforceSetup(the_world.salesforce), environment)
     before = the_world.internet.sites[HOST]
-    desk.new_org(late=1)
+    desk.new_org()
     login = ["sf", "org", "login", "access-token", "--no-prompt", "--alias", "acme"]
     subprocess.run(
         [*login, "--instance-url", f"https://{HOST}"],
@@ -123,7 +123,8 @@ def desk(the_world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 def test_empty_org_is_set_up_and_the_first_event_is_in_adas_calendar(desk: Desk) -> None:
     """A dry run changes nothing, the first run all, the second nothing; then --delete."""
-    org, records = desk.org, desk.world.salesforce
+    desk.world.reset()
+    org, records = desk.new_org(late=1), desk.world.salesforce
     desk.world.clockify.users[ADA] = User(ADA, "Ada Lindqvist", "ada@acme.example")
     ada = records.add("User", Name="Ada Lindqvist", Email="ada@acme.example")
     key_file = desk.folder / "key"
@@ -233,7 +234,7 @@ def deploy_leads_to_adas_first_event(desk: Desk, ada: str, key_file: Path) -> No
 
 
 def test_what_the_org_refuses_is_said_and_the_rest_goes_on(desk: Desk) -> None:
-    """Three refusals in one run; mended, the same command does what is left."""
+    """Three refusals in one run; mended, the same command does what is left. Then a lost key."""
     org = desk.new_org(takes_roles=False, takes_external_apps=False)
     org.refuses["Clockify/Clockify_Hours"] = "You reached the limit for dashboards"
     code, out = desk.set_up("--yes")
@@ -254,14 +255,13 @@ def test_what_the_org_refuses_is_said_and_the_rest_goes_on(desk: Desk) -> None:
     assert (code, SIGNED_IN in out) == (0, True), out
     assert user["UserRoleId"]
 
-
-def test_lost_credentials_make_a_new_app_where_its_key_cannot_be_changed(desk: Desk) -> None:
-    desk.file.unlink(missing_ok=True)
-    desk.org.takes_another_key = False
-    before = desk.org.components[APP]
+    # The credentials are lost, and this org does not let an app's key be changed: a new app.
+    desk.file.unlink()
+    org.takes_another_key = False
+    before = org.components[APP]
     code, out = desk.set_up("--yes")
     assert (code, SIGNED_IN in out) == (0, True), out
-    assert desk.org.components[APP] != before
+    assert org.components[APP] != before
 
 
 def test_without_a_licence_all_is_done_that_needs_no_user(desk: Desk) -> None:
