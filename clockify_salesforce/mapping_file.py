@@ -60,7 +60,7 @@ RESERVED = frozenset(
         *("CreatedById", "CreatedDate", "LastModifiedById", "LastModifiedDate", "SystemModstamp"),
         *("Clockify_Time_Entry_Id__c", "Clockify_Workspace_Id__c", "Clockify_Type__c"),
         *("Clockify_Hours__c", "Clockify_Project__c", "Clockify_Client__c", "Clockify_Task__c"),
-        *("Clockify_Tags__c", "Clockify_Billable__c", "Clockify_Links__c", "Clockify_Version__c"),
+        *("Clockify_Tags__c", "Clockify_Billable__c", "Clockify_Links__c"),
     )
 )
 _FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,79}")
