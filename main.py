@@ -68,8 +68,10 @@ def decide(message: Message) -> list[Entry | Outcome | Waiting]:
 
 def apply(message: Message, found: Sequence[Entry | Outcome | Waiting]) -> list[Outcome | Waiting]:
     """Bring each time entry to Salesforce; the first error that is the org's ends the tries."""
+    if (error := entries.too_many(found)) is not None:
+        receipt = INSTANCE.delivery.receive_whole(message)
+        return [Waiting(each, error, receipt) for each in found if isinstance(each, Entry)]
     applied: list[Outcome | Waiting] = []
-    error: IntegrationError | None = entries.too_many(found)
     for each in found:
         if not isinstance(each, Entry):
             applied.append(each)

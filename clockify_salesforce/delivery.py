@@ -85,6 +85,15 @@ class Delivery:
             entry.fingerprint, action, first_ms, by, message.queued, doubtful, unrestored
         )
 
+    def receive_whole(self, message: Message) -> Receipt:
+        """Note that a message has come whose entries are too many to note each of them."""
+        known_by = states.fingerprint(message.event_type, message.body)
+        first_ms, by = message.received_ms, message.received_by
+        if not message.queued:
+            key = f"message:{known_by}"
+            first_ms, _ = self._receipts.receive(key, known_by, Action.RUN, first_ms, can_ask=False)
+        return Receipt(known_by, Action.RUN, first_ms, by, message.queued, message.doubtful)
+
     def _settle(self, message: Message, entry: Entry, receipt: Receipt) -> Outcome:
         """Decide and write, again as long as another instance is faster."""
         known, is_read = self._known(message, entry, receipt)

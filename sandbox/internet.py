@@ -49,7 +49,8 @@ class Request:
 class Answer:
     """`body`: JSON, or text as it is. `lost`: the connection breaks instead.
 
-    `content_type`: of a text.
+    `content_type`: of a text. `drips_s`: the body comes a byte at a time, with so many seconds
+    between two. Bytes go as they are, as `headers` say.
     """
 
     status: int = 200
@@ -57,6 +58,7 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
     lost: bool = False
     content_type: str = "text/html"
+    drips_s: float = 0.0
 
 
 @dataclass(eq=False)
@@ -149,6 +151,10 @@ class Internet:
             raise asyncio.CancelledError
         if answer.body is None:
             return web.Response(status=answer.status, headers=answer.headers)
+        if answer.drips_s:
+            return await _drip(request, answer)
+        if isinstance(answer.body, bytes):
+            return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
         if isinstance(answer.body, str):
             return web.Response(
                 status=answer.status,
@@ -212,3 +218,16 @@ async def _pipe(
             await writer.drain()
     with contextlib.suppress(OSError, RuntimeError):
         writer.close()
+
+
+async def _drip(request: web.BaseRequest, answer: Answer) -> web.StreamResponse:
+    """An answer that is never late by any single byte, and never comes to its end in time."""
+    body = json.dumps(answer.body).encode()
+    headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
+    response = web.StreamResponse(status=answer.status, headers=headers)
+    await response.prepare(request)
+    with contextlib.suppress(ConnectionError):
+        for at in range(len(body)):
+            await response.write(body[at : at + 1])
+            await asyncio.sleep(answer.drips_s)
+    return response
