@@ -179,6 +179,8 @@ def clean(value: Json) -> str:
     """
     if not isinstance(value, str):
         return ""
+    if value.isascii() and value.isprintable():  # most are, and the repair reads a million of them
+        return value.replace("@{", "@ {").strip()
     whole = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     lines = whole.replace("\r\n", "\n").replace("\r", "\n")
     return lines.translate(_UNREADABLE).replace("@{", "@ {").strip()
@@ -186,7 +188,8 @@ def clean(value: Json) -> str:
 
 def length(text: str) -> int:
     """Length as Salesforce counts at most: UTF-16 code units, a line break as two."""
-    return len(text.encode("utf-16-le")) // 2 + text.count("\n")
+    units = len(text) if text.isascii() else len(text.encode("utf-16-le")) // 2
+    return units + text.count("\n")
 
 
 def cut(text: str, limit: int) -> str:

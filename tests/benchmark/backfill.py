@@ -228,6 +228,7 @@ def _token(world: World) -> str:
 
 
 def _plain(world: World, program: str, *arguments: str) -> float:
+    before = _cpu()
     result = subprocess.run(
         [sys.executable, "-c", program, *arguments],
         env=os.environ | world.environment(),
@@ -235,6 +236,8 @@ def _plain(world: World, program: str, *arguments: str) -> float:
         text=True,
         check=True,
     )
+    spent = [after - begun for after, begun in zip(_cpu(), before, strict=True)]
+    print(f"plain floor: {spent[0]:.1f} s of CPU, the world's {spent[1]:.1f}")
     return float(result.stdout)
 
 
