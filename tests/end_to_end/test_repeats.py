@@ -15,8 +15,11 @@ import time_machine
 from flask import Flask
 from flask.testing import FlaskClient
 from functions_framework import create_app
+from google.cloud import secretmanager
 from werkzeug.test import TestResponse
 
+from clockify_salesforce import secret
+from clockify_salesforce.google_client import GoogleClient
 from sandbox.clockify import Message
 from sandbox.google_cloud import PROJECT
 from sandbox.world import ROOT, World
@@ -49,6 +52,10 @@ def client(
         monkeypatch.setenv("CLOCKIFY_API_KEY", f"projects/{PROJECT}/secrets/clockify-api-key")
     else:
         monkeypatch.delenv("CLOCKIFY_API_KEY", raising=False)
+    # A connection of its own: no deadline passes while the clock stands still, so that one that
+    # another test's Secret Manager has given up would be waited for until tomorrow.
+    google = GoogleClient(lambda: secretmanager.SecretManagerServiceClient())
+    monkeypatch.setattr(secret, "_SECRET_MANAGER", google)
     app: Flask = create_app("clockify_webhook", str(ROOT / "main.py"))  # type: ignore[no-untyped-call]
     return app.test_client(), has_key
 
