@@ -27,7 +27,7 @@ FAILURE_S = 1.5  # how long everybody hears at once that there is no value
 # any message may be the one that reads; and where the value in memory would do as well.
 READ_S, TRY_S, READ_AGAIN_S, REFRESH_S = 3.0, 1.5, 0.9, 0.7
 # How long the first few wait for somebody else's very first read, and how long the others do.
-FEW, FEW_WAIT_S, OTHERS_WAIT_S = 16, 2.0, 0.6
+FEW, FEW_WAIT_S, OTHERS_WAIT_S = 16, 2.0, 0.5
 # An unknown signature looks for a newer version: three at once, then one every 2.5 s.
 LOOK_EVERY_S, LOOKS_AT_ONCE = 2.5, 3
 LOOKERS = 4  # how many callers look, or wait for a look
