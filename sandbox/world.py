@@ -130,9 +130,20 @@ class Function:
     """The function as a process of functions-framework, on a free port of loopback."""
 
     def __init__(
-        self, world: World, *, port: int = 0, queue: bool = True, threads: int = 80, **settings: str
+        self,
+        world: World,
+        *,
+        port: int = 0,
+        queue: bool = True,
+        threads: int = 80,
+        source: Path = ROOT,
+        **settings: str,
     ) -> None:
-        """`queue`: with the retry queue; `settings`: more environment, by name."""
+        """`queue`: with the retry queue; `settings`: more environment, by name.
+
+        `source`: the folder that the function is started from.
+        """
+        self._source = source
         self._world = world
         self._port = port or free_port()
         self.log_file = world.folder / f"function-{self._port}.log"
@@ -162,7 +173,7 @@ class Function:
                     *(sys.executable, "-m", "functions_framework", "--target", TARGET),
                     *("--host", "127.0.0.1", "--port", str(self._port)),
                 ],
-                cwd=ROOT,
+                cwd=self._source,
                 env=environment | self._settings,
                 stdout=log,
                 stderr=log,
