@@ -100,7 +100,7 @@ def read_arguments() -> argparse.Namespace:
         type=int,
         default=10_000,
         metavar="N",
-        help="write N changes in calls of 200 records, and what is beyond as bulk jobs of N records"
+        help="write N changes in calls of 200 records, and what is beyond as bulk jobs"
         " (%(default)s); 0: no bulk jobs",
     )
     arguments = parser.parse_args()

@@ -34,9 +34,12 @@ from mapping import EXTERNAL_ID, Upsert
 
 AT_HAND = 2_000  # changes that go in collections after all wait in memory
 AT_A_TIME = 100  # changes that are written to disk together
-# So many records Salesforce does one after the other; more of them side by side.
-MOST_RECORDS, MOST_BYTES = 10_000, 20 * 1024 * 1024
-LOOKS_S = (0.5, 1.0, 2.0, 4.0, 6.0, 6.0, 6.0, 10.0, 15.0)  # from one look at a job to the next
+# Salesforce does the records of a job one after the other, up to 10,000; more of them side by side.
+# With fewer, and fewer still at first, several jobs are at work at once.
+MOST_RECORDS, MOST_BYTES = 6_000, 20 * 1024 * 1024
+SHARE = 4  # a job that has no parents to mind has this part of the changes so far
+LEAST = 2_000  # a job costs about as many calls as so many records in collections
+LOOKS_S = (0.5, 2.0, 4.0, 6.0, 6.0, 6.0, 10.0, 15.0)  # from one look at a job to the next
 EARLIER_S = 3600.0  # how long another run's job is waited for
 ABORT_S = 8.0
 
@@ -135,15 +138,13 @@ class BulkJobs:
     ) -> None:
         """`columns`: the fields of Event that a change may have.
 
-        `beyond`: so many changes are too few for jobs, and a job has no more, nor less; `at_once`:
-        so many jobs.
+        `beyond`: so many changes are too few for jobs; `at_once`: so many jobs.
         """
         self._org = org
         self._tasks = tasks
         self._columns = tuple(columns)
         self._known = frozenset(columns)
         self._beyond = beyond
-        self._most = min(beyond, MOST_RECORDS)
         self._at_once = at_once
         self._tell = tell
         self._seen = 0
@@ -195,7 +196,8 @@ class BulkJobs:
         """Collect a change; tell whether that makes a job that may begin."""
         lane = change.cell()._replace(owners=None)
         if lane not in self._spools:
-            self._spools[lane] = _Spool(lane, self._most)
+            share = MOST_RECORDS if lane.links is not None else max(1, self._seen // SHARE)
+            self._spools[lane] = _Spool(lane, min(MOST_RECORDS, share))
         spool = self._spools[lane]
         spool.add(change)
         if not spool.is_full:
@@ -246,8 +248,12 @@ class BulkJobs:
                 self._org.org.abort(job, deadline)
 
     def _close(self) -> None:
-        """Hand over what is too little for a job, or all."""
-        self._left += map(iter, self._spools.values())
+        """Make jobs of what is collected, and hand over what is too little for one."""
+        for spool in self._spools.values():
+            if spool.size < LEAST:
+                self._left.append(iter(spool))
+            else:
+                self._ready.append(spool)
         self._spools.clear()
         if self._is_off:
             self._left += map(iter, self._ready)
@@ -311,6 +317,10 @@ class BulkJobs:
                     break
         finally:
             self._open.pop(job.id, None)
+
+        if job.state == "JobComplete" and job.processed == spool.size and not job.failed:
+            created = "" if spool.cell.updates else "true"
+            return _Result(dict.fromkeys(spool.entries, (created, "")))
 
         def results(deadline: float) -> dict[str, tuple[str, str]]:
             found = self._org.org.results(job, spool.key, deadline)
