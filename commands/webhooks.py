@@ -89,6 +89,11 @@ def create_missing(
                 say(f"  Its answer: {error}")
                 return created, None
             say(f"  Not created: {left}")
+            if error.status in LIMIT_STATUSES:
+                say(
+                    "  It may be the plan's limit (Free: 3 webhooks a workspace): delete one in"
+                    " Clockify, or take another plan."
+                )
             return created, error
         say(f"  {event}: created")
     return created, None

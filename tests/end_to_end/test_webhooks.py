@@ -112,7 +112,7 @@ def test_full_workspace_is_an_error(internet: GoogleApis, tmp_path: Path) -> Non
     clockify.add_webhook("NEW_TASK", "https://example.com/hook")
     result = run(internet, clockify, tmp_path)
     assert (result.returncode, result.stdout) == (1, "")
-    assert "Maximum number of webhooks reached" in result.stderr
+    assert "the plan's limit (Free: 3 webhooks a workspace)" in result.stderr
 
 
 def test_failure_half_way_prints_the_secrets_that_exist(
