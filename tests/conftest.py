@@ -16,8 +16,8 @@ PAYLOADS = Path(__file__).parent / "payloads"
 # Each test has a time entry of its own: a function remembers those that it has heard of.
 _entry_ids = [f"{0:024x}"]
 
-# Whoever starts the tests in the background has them ignore Ctrl-C, and with them every process that
-# a test starts and interrupts.
+# Whoever starts the tests in the background has them ignore Ctrl-C, and with them every process
+# that a test starts and interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("world", deadline=None, print_blob=True)
