@@ -1,14 +1,22 @@
 """Put every Python process whose PYTHONPATH names this folder 500 days ahead of the clock.
 
 Python loads it by its name before anything else, so that the tests, the stand-ins and the function
-agree on the day. https://docs.python.org/3/library/site.html
+agree on the day. gRPC alone keeps the machine's clock: its deadlines are told by Python and kept by
+its core, which would wait for 500 days. https://docs.python.org/3/library/site.html
 """
 
 import time
+from types import SimpleNamespace
 
 try:
+    import grpc._channel
+    import grpc._server
     import time_machine
+    from grpc._cython import cygrpc
 except ModuleNotFoundError:  # a Python without the tests' packages, such as gcloud's own
     pass
 else:
     time_machine.travel(time.time() + 500 * 86_400, tick=True).start()
+    real = SimpleNamespace(**vars(time) | {"time": time_machine.escape_hatch.time.time})
+    for module in (grpc._channel, grpc._server, cygrpc):
+        module.time = real  # type: ignore[attr-defined]
