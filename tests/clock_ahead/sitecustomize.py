@@ -19,4 +19,4 @@ else:
     time_machine.travel(time.time() + 500 * 86_400, tick=True).start()
     real = SimpleNamespace(**vars(time) | {"time": time_machine.escape_hatch.time.time})
     for module in (grpc._channel, grpc._server, cygrpc):
-        module.time = real  # type: ignore[attr-defined]
+        vars(module)["time"] = real
