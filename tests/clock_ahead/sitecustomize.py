@@ -6,17 +6,17 @@ its core, which would wait for 500 days. https://docs.python.org/3/library/site.
 """
 
 import time
+from importlib import import_module
 from types import SimpleNamespace
 
 try:
-    import grpc._channel
-    import grpc._server
     import time_machine
-    from grpc._cython import cygrpc
+
+    told = [import_module(f"grpc.{name}") for name in ("_channel", "_server", "_cython.cygrpc")]
 except ModuleNotFoundError:  # a Python without the tests' packages, such as gcloud's own
     pass
 else:
     time_machine.travel(time.time() + 500 * 86_400, tick=True).start()
     real = SimpleNamespace(**vars(time) | {"time": time_machine.escape_hatch.time.time})
-    for module in (grpc._channel, grpc._server, cygrpc):
+    for module in told:
         vars(module)["time"] = real
