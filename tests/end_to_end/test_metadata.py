@@ -207,7 +207,7 @@ def test_what_an_older_version_left_is_taken_out_by_the_documented_command(
     salesforce_cli: list[str], tmp_path: Path
 ) -> None:
     (command,) = re.findall(
-        r"^ *\$ sf (project deploy start (?:.+\\\n)*.*destructive.*\n)",
+        r"^ *\$ sf (project deploy start --manifest manifest/package(?:.+\\\n)*.*destructive.*\n)",
         (ROOT / "docs" / "salesforce.md").read_text(),
         re.M,
     )
@@ -216,10 +216,7 @@ def test_what_an_older_version_left_is_taken_out_by_the_documented_command(
     assert given.pop("--target-org") == "acme"
     help_text = run_cli([*salesforce_cli, *words[:3], "--help"], tmp_path)
     assert all(f"{flag}=<value>" in help_text or flag in help_text for flag in given)
-    # What the command makes of the manifests, by the CLI's own library.
-    modules = Path(salesforce_cli[1]).parents[3]
-    run_cli([salesforce_cli[0], "-e", PACK, str(modules), str(ROOT), json.dumps(given)], tmp_path)
-    packed = {path.name: members(path) for path in tmp_path.glob("out/*.xml")}
+    packed = pack(salesforce_cli, given, tmp_path)
     assert packed == {
         # Before the permission sets are deployed, the rules; then what these named no more.
         "destructiveChangesPre.xml": {
@@ -236,6 +233,36 @@ def test_what_an_older_version_left_is_taken_out_by_the_documented_command(
     assert gone.isdisjoint(COMPONENTS)
     texts = [path.read_text() for path in FILES]
     assert not any("Clockify_Version" in text or "customPermission" in text for text in texts)
+
+
+def pack(cli: list[str], flags: dict[str, str], folder: Path) -> dict[str, set[tuple[str, str]]]:
+    """What `sf project deploy start` makes of manifests, by the CLI's own library."""
+    modules = Path(cli[1]).parents[3]
+    run_cli([cli[0], "-e", PACK, str(modules), str(ROOT), json.dumps(flags)], folder)
+    return {path.name: members(path) for path in folder.glob("out/*.xml")}
+
+
+def test_the_other_kinds_metadata_is_taken_out_whole_and_nothing_else_is(
+    salesforce_cli: list[str], tmp_path: Path
+) -> None:
+    flags = {
+        "--manifest": "manifest/data/package.xml",
+        "--pre-destructive-changes": "manifest/data/destructiveChangesPre.xml",
+        "--post-destructive-changes": "manifest/data/destructiveChangesPost.xml",
+    }
+    packed = pack(salesforce_cli, flags, tmp_path)
+    pre = {(kind, name) for kind in IN_FOLDERS for name in names(kind, "data")}
+    # The CLI lists an object with what it consists of; its page goes with it. Empty folders stay:
+    # the CLI names them with a slash, and nobody says whether an org deletes what is so named.
+    left = {*IN_FOLDERS, "Layout", "ReportFolder", "DashboardFolder"}
+    post = {
+        (kind, name) for kind, name in COMPONENTS if PART[kind, name] == "data" and kind not in left
+    }
+    assert packed == {
+        "destructiveChangesPre.xml": pre,
+        "package.xml": set(),
+        "destructiveChangesPost.xml": post,
+    }
 
 
 def test_file_in_a_wrong_place_is_refused_by_the_salesforce_cli(
@@ -503,7 +530,10 @@ def test_dashboard_shows_every_report_to_each_person_as_they_may_see_it(part: st
 AMOUNT = HOURS = ("Number", "18", "2")  # Setup calls it Number(16, 2)
 TEXT, LONG, LOOKUP = ("Text", "255"), ("LongTextArea", "32768"), ("Lookup", "Account")
 CHECKBOX, DATE, ID = ("Checkbox",), ("Date",), ("Text", "64")
-ROLL_UP = {"Clockify_Hours__c": HOURS, "Clockify_Billable_Hours__c": HOURS}
+ROLL_UP: dict[str, tuple[str, ...]] = {
+    "Clockify_Hours__c": HOURS,
+    "Clockify_Billable_Hours__c": HOURS,
+}
 DATA: dict[str, dict[str, tuple[str, ...]]] = {
     "Activity": {"Clockify_Task_Id__c": ID},
     "Account": ROLL_UP,
@@ -516,16 +546,16 @@ DATA: dict[str, dict[str, tuple[str, ...]]] = {
         "Client__c": TEXT,
         **dict.fromkeys(("Billable__c", "Archived__c", "Deleted__c"), CHECKBOX),
         "Note__c": LONG,
-        "Color__c": ("Text", "20"),
+        "Color__c": TEXT,
         **dict.fromkeys(("Estimate_Hours__c", "Tracked_Hours__c", "Billable_Hours__c"), HOURS),
         "Amount__c": AMOUNT,
     },
     INVOICE: {
         "Clockify_Invoice_Id__c": ID,
         "Clockify_Workspace_Id__c": ID,
-        "Status__c": ("Text", "40"),
+        "Status__c": TEXT,
         **dict.fromkeys(("Issued__c", "Due__c"), DATE),
-        "Currency__c": ("Text", "20"),
+        "Currency__c": TEXT,
         **dict.fromkeys(("Subtotal__c", "Discount__c", "Tax__c", "Tax_2__c", "Amount__c"), AMOUNT),
         "Subject__c": TEXT,
         "Note__c": LONG,
