@@ -4,6 +4,7 @@ Needs nothing but Python, because deploy.sh checks its options with it.
 https://clockify.me/help/integrations/webhooks
 """
 
+from argparse import ArgumentTypeError
 from collections.abc import Iterable, Mapping
 from itertools import chain, zip_longest
 
@@ -34,6 +35,14 @@ def read_kinds(text: str) -> tuple[str, ...]:
             f"--with takes {', '.join(KINDS)}, with commas between them, or {NONE}; not '{shown}'."
         )
     return names
+
+
+def kinds_option(text: str) -> tuple[str, ...]:
+    """`read_kinds` for argparse, which ends the program where the text is wrong."""
+    try:
+        return read_kinds(text)
+    except SettingsError as error:
+        raise ArgumentTypeError(str(error)) from None
 
 
 def events_of(kinds: Iterable[str]) -> tuple[str, ...]:

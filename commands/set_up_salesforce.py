@@ -23,7 +23,7 @@ from clockify_salesforce.salesforce.credentials import sign_in_arguments
 from clockify_salesforce.salesforce.errors import SalesforceRefused
 from commands.checks.findings import told as meaning
 from commands.google_cloud import GoogleError
-from commands.kinds import KINDS, NONE, read_kinds
+from commands.kinds import KINDS, NONE, kinds_option
 from commands.salesforce_set_up import client_app, removal
 from commands.salesforce_set_up.admin_org import AdminOrg
 from commands.salesforce_set_up.integration_user import Directory
@@ -254,13 +254,6 @@ def _beside(address: str) -> str:
     return f"{name}+clockify@{host}"
 
 
-def _kinds(text: str) -> tuple[str, ...]:
-    try:
-        return read_kinds(text)
-    except SettingsError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
 def read_arguments() -> argparse.Namespace:
     """Read the command line; a wrong one ends the program with 2."""
     parser = argparse.ArgumentParser(
@@ -291,7 +284,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--with",
         dest="kinds",
-        type=_kinds,
+        type=kinds_option,
         metavar="KINDS",
         help=f"beside time entries: {','.join(KINDS)}; what is there stays ({NONE}: is left alone)",
     )
