@@ -14,11 +14,10 @@ from operator import itemgetter
 from typing import Literal
 
 from clockify_salesforce.errors import SettingsError
-from clockify_salesforce.time_entry import TEXT_LIMIT, TimeEntry, cut, length
+from clockify_salesforce.time_entry import LONG_TEXT_LIMIT, TEXT_LIMIT, TimeEntry, cut, length
 
 DEFAULT_SUBJECT = "Clockify"
 LOGGED_BY = "Logged by: "  # the last of an entry's details
-LONG_TEXT_LIMIT = 32_000  # of Event's Description and of a long text area, as `length` counts
 
 # What may stand in the braces of a template, beside {custom.NAME}: a custom field of Clockify's.
 NAMES = (
