@@ -31,6 +31,7 @@ _CLOCKIFY_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _ASCII = re.compile(r"[ -~]+")
 # It becomes a part of a path of Clockify's API.
 _WORKSPACE_ID = re.compile(r"[A-Za-z0-9]{1,64}")
+_AS_JSON = json.JSONEncoder(ensure_ascii=False)  # made once: json.dumps makes one at each call
 # What neither XML nor a person can read; tab and line feed stay.
 _UNREADABLE = dict.fromkeys([*range(9), 11, 12, *range(14, 32), 127, 0xFFFE, 0xFFFF])
 
@@ -195,7 +196,7 @@ def length(text: str) -> int:
 
 def cut(text: str, limit: int) -> str:
     """The text, or as much of it as fits with `…` behind it."""
-    if length(text) <= limit:
+    if 2 * len(text) <= limit or length(text) <= limit:  # no character counts for more than two
         return text
     units = text.replace("\n", "\r\n").encode("utf-16-le")[: 2 * (limit - 1)]
     return units.decode("utf-16-le", "ignore").replace("\r\n", "\n").rstrip("\r") + "…"
@@ -209,7 +210,7 @@ def _fitted(text: str, limit: int) -> str:
 
 
 def _size(value: Json) -> int:
-    return len(json.dumps(value, ensure_ascii=False).encode())
+    return len(_AS_JSON.encode(value).encode())
 
 
 def read_name(value: Json, limit: int = TEXT_LIMIT) -> str:

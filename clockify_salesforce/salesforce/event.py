@@ -58,8 +58,8 @@ class EventDraft:
         }
         if self.own_user_id:
             body["OwnerId"] = self.own_user_id
-        if self.has_mark and self.new_mark != self.known.mark:
-            body[LINKS] = self.new_mark
+        if self.has_mark and (mark := self.new_mark) != self.known.mark:
+            body[LINKS] = mark
         return body
 
     def parts(self) -> list[Part]:
