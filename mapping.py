@@ -1,8 +1,9 @@
 """Decide what a Clockify message means for Salesforce: upsert an Event, delete it, or nothing.
 
-What a time entry means is decided here; a client, project, task or invoice has a module of its own
-in `clockify_salesforce/kinds`. Values in, frozen decisions out: no clock, no environment, no network, no file. What a time entry
-looks like: https://docs.clockify.me/#tag/Time-entry; which webhooks there are:
+Values in, frozen decisions out: no clock, no environment, no network, no file. What a time entry
+means is decided here; a client, project, task or invoice has a module of its own in
+`clockify_salesforce/kinds`. What a time entry looks like:
+https://docs.clockify.me/#tag/Time-entry; which webhooks there are:
 https://clockify.me/help/integrations/webhooks. What an Event may hold:
 https://developer.salesforce.com/docs/atlas.en-us.object_reference.meta/object_reference/sforce_api_objects_event.htm
 """
@@ -15,7 +16,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from clockify_salesforce import kinds
-from clockify_salesforce.decisions import EVENT
+from clockify_salesforce.decisions import EVENT as EVENT
 from clockify_salesforce.decisions import Decision as Decision
 from clockify_salesforce.decisions import Delete as Delete
 from clockify_salesforce.decisions import Field as Field
@@ -23,6 +24,7 @@ from clockify_salesforce.decisions import Ignore as Ignore
 from clockify_salesforce.decisions import Match as Match
 from clockify_salesforce.decisions import Record as Record
 from clockify_salesforce.decisions import Running as Running
+from clockify_salesforce.decisions import Target as Target
 from clockify_salesforce.decisions import Upsert as Upsert
 from clockify_salesforce.decisions import Withdraw as Withdraw
 from clockify_salesforce.errors import BadMessage, SettingsError, UnusableEntry
@@ -43,6 +45,9 @@ UPSERTS = frozenset({"TIMER_STOPPED", "NEW_TIME_ENTRY", UPDATED, RESTORED, "TIME
 DELETES = frozenset({"TIME_ENTRY_DELETED", "TIME_ENTRY_BATCH_DELETED"})
 # Only these may carry several time entries; elsewhere a list is a mistake that must be heard.
 LISTS = frozenset({"TIME_ENTRY_SPLIT", "TIME_ENTRY_BATCH_DELETED"})
+
+# What is decided upon; of all else, nothing is done and the body is not looked at.
+KNOWN = UPSERTS | DELETES | kinds.BY_EVENT.keys()
 
 # An org that has not switched multiday events on refuses more than 1,440 minutes.
 LONGEST_EVENT = timedelta(hours=24)
@@ -95,8 +100,8 @@ def decide(event_type: str | None, entry: Json, *, rules: Rules = DEFAULT_RULES)
     entry. Raises BadMessage naming the field that cannot be read, UnusableEntry for what no repeat
     can make right.
     """
-    if event_type in kinds.BY_EVENT:
-        return kinds.decide(event_type, entry)
+    if kind := kinds.BY_EVENT.get(event_type or ""):
+        return kinds.decide(kind, entry, gone=event_type in kind.deletes)
     if event_type is not None and event_type not in UPSERTS | DELETES:
         return _ignored_kind(event_type, entry)
     if not isinstance(entry, dict):
@@ -119,14 +124,14 @@ def decide(event_type: str | None, entry: Json, *, rules: Rules = DEFAULT_RULES)
     return _filtered(read, start, end, rules)
 
 
-def essential(event_type: str | None, entry: Json, *, rules: Rules = DEFAULT_RULES) -> Json:
+def essential(entry: Json, *, rules: Rules = DEFAULT_RULES, event_type: str | None = None) -> Json:
     """Reduce an entry to what `decide` reads, clean and bounded.
 
     `decide` reads an entry and what this gives of it the same. As JSON in UTF-8 it has at most
     96,000 bytes, which fits a Cloud Tasks task; an invoice of hundreds of lines may have more.
     """
-    if event_type in kinds.BY_EVENT:
-        return kinds.essential(kinds.BY_EVENT[event_type], entry)
+    if kind := kinds.BY_EVENT.get(event_type or ""):
+        return kinds.essential(kind, entry)
     if not isinstance(entry, dict):
         return None
     return read_time_entry(entry, rules.custom_fields).as_json()

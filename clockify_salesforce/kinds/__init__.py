@@ -1,4 +1,4 @@
-"""The kinds of Clockify's besides time entries: one module each, and one line in this table. Pure."""
+"""The kinds of Clockify's besides time entries: a module each, and a line in this table. Pure."""
 
 from collections.abc import Mapping
 
@@ -14,14 +14,13 @@ BY_NAME: Mapping[str, Kind] = {kind.name: kind for kind in KINDS}
 BY_EVENT: Mapping[str, Kind] = {event: kind for kind in KINDS for event in kind.events}
 
 
-def decide(event_type: str, content: Json) -> Decision:
-    """Decide what a message of one of these kinds means; `event_type` is in BY_EVENT.
+def decide(kind: Kind, content: Json, *, gone: bool = False) -> Decision:
+    """Decide what a message of one of these kinds means. `gone`: Clockify has deleted it.
 
     Raises BadMessage naming the field that cannot be read, UnusableEntry for what no repeat can
     make right.
     """
-    kind = BY_EVENT[event_type]
-    found = read(kind, content, gone=event_type in kind.deletes)
+    found = read(kind, content, gone=gone)
     field, value = kind.sample
     if isinstance(content, dict) and content.get(field) == value:
         return Ignore("Clockify's test message", found.entry_id, kind=kind.name)

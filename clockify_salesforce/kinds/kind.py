@@ -24,7 +24,9 @@ from clockify_salesforce.time_entry import (
 
 LARGEST_AMOUNT = 10**16  # in minor units: a Number(16,2) has 14 digits before the point
 
-_DURATION = re.compile(r"P(?:(\d{1,6})D)?(?:T(?:(\d{1,8})H)?(?:(\d{1,8})M)?(?:(\d{1,9})(?:\.\d+)?S)?)?")
+_DURATION = re.compile(
+    r"P(?:(\d{1,6})D)?(?:T(?:(\d{1,8})H)?(?:(\d{1,8})M)?(?:(\d{1,9})(?:\.\d+)?S)?)?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,10 @@ class Kind:
     def events(self) -> frozenset[str]:
         """The event types that tell of it."""
         return self.writes | self.deletes
+
+    def path_of(self, content: Mapping[str, Json]) -> str:
+        """`path` for the one that a body tells of."""
+        return re.sub(r"\{(\w+)\}", lambda name: read_id(content.get(name[1])) or "-", self.path)
 
 
 class Body:
