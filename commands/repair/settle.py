@@ -15,6 +15,7 @@ from clockify_salesforce.mapping_rules import Rules
 from clockify_salesforce.message import Entry, Message, Outcome
 from clockify_salesforce.receipts import Receipts
 from clockify_salesforce.salesforce.directory import Directory
+from clockify_salesforce.salesforce.drafts import Drafts
 from clockify_salesforce.salesforce.errors import STATE
 from clockify_salesforce.salesforce.records import Records
 from commands.repair.patience import PatientOrg
@@ -68,7 +69,8 @@ class Settling:
         self._workspace = workspace
         self._mark: datetime | None = None
         records = Records(org.org)
-        self._delivery = Delivery(records, directory, clock, rules=rules, ask=self._ask)
+        drafts = Drafts(directory, rules=rules, own_user_id=org.org.user_id)
+        self._delivery = Delivery(records, drafts, clock, rules=rules, ask=self._ask)
 
     def begin(self) -> None:
         """Note a moment, by Salesforce's own clock, before anything is read.
@@ -105,8 +107,8 @@ class Settling:
         entry = Entry(content, Upsert(entry_id, {}), "history")
         return self._delivery.deliver(message, entry, self._delivery.receive(message, entry))
 
-    def _ask(self, content: Json, entry_id: str, deadline: float) -> Json:
-        return self._readers.now(entry_id)
+    def _ask(self, entry: Entry, deadline: float) -> Json:
+        return self._readers.now(str(entry.decision.entry_id))
 
     def clean_up(self) -> int:
         """Take away states that nothing has touched for 30 days; return how many.
