@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from clockify_salesforce.kinds import KINDS
 from clockify_salesforce.salesforce.client import Json, Org
 from clockify_salesforce.salesforce.errors import SalesforceRefused
 from commands.checks.findings import SET_UP, Findings, Verdict, bad, few, good
@@ -20,8 +21,8 @@ HOURS = "hours"
 # What a kind writes, and what the integration user must be able to do with it.
 EDIT, WRITE = ("edit",), ("create", "edit")
 OBJECTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    **{f"{kind.name}s": {kind.target.object: WRITE} for kind in KINDS},
     "clients": {"Account": EDIT},
-    "projects": {"Clockify_Project__c": WRITE},
     "tasks": {"Task": (*WRITE, "delete")},
     "invoices": {"Clockify_Invoice__c": WRITE, "Clockify_Invoice_Line__c": (*WRITE, "delete")},
     HOURS: {"Account": EDIT, "Opportunity": EDIT},

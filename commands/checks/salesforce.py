@@ -74,7 +74,12 @@ class Salesforce:
         if not are_there:
             self._skip(("rights",), "fields are missing")
         if self.kinds:
-            OtherKinds(self.org, self.findings, self.kinds, creates_accounts=False).check()
+            OtherKinds(
+                self.org,
+                self.findings,
+                self.kinds,
+                creates_accounts=self.rules.accounts.are_created,
+            ).check()
         people = People(self.events, self.emails)
         users = self._users(people)
         if may_write:
