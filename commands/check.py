@@ -29,7 +29,7 @@ from commands.checks.findings import Area, Findings, Verdict, good
 from commands.checks.google import Deployment, Google
 from commands.checks.salesforce import Salesforce
 from commands.google_cloud import GoogleCloud, GoogleError
-from commands.kinds import KINDS, kinds_option
+from commands.kinds import KINDS, add_kinds
 from commands.terminal import WrongCall
 
 READ_S = 30.0  # for one of Salesforce's answers
@@ -170,14 +170,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--only", action="append", choices=AREAS, help="one part of it; may be given several times"
     )
-    parser.add_argument(
-        "--with",
-        dest="kinds",
-        type=kinds_option,
-        metavar="KINDS",
-        help=f"beside time entries: {','.join(KINDS)} (those that deploy.sh was told, and those"
-        " that have webhooks)",
-    )
+    add_kinds(parser, "else those that deploy.sh was told; and those that have webhooks")
     parser.add_argument("--json", action="store_true", help="the findings as one JSON object")
     parser.add_argument("--project", default="", help="Google's; the one that gcloud is set to")
     parser.add_argument("--region", default="europe-west1", help="where everything runs")

@@ -5,7 +5,7 @@ https://clockify.me/help/integrations/webhooks
 """
 
 import re
-from argparse import ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Iterable, Mapping
 from itertools import chain, zip_longest
 
@@ -44,8 +44,18 @@ def read_kinds(text: str) -> tuple[str, ...]:
     return names
 
 
-def kinds_option(text: str) -> tuple[str, ...]:
-    """`read_kinds` for argparse, which ends the program where the text is wrong."""
+def add_kinds(parser: ArgumentParser, otherwise: str) -> None:
+    """Add --with, which is None where it is not given; `otherwise`: what then happens."""
+    parser.add_argument(
+        "--with",
+        dest="kinds",
+        type=_option,
+        metavar="KINDS",
+        help=f"beside time entries: {','.join(KINDS)}; {otherwise}",
+    )
+
+
+def _option(text: str) -> tuple[str, ...]:
     try:
         return read_kinds(text)
     except SettingsError as error:

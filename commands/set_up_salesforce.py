@@ -23,7 +23,7 @@ from clockify_salesforce.salesforce.credentials import sign_in_arguments
 from clockify_salesforce.salesforce.errors import SalesforceRefused
 from commands.checks.findings import told as meaning
 from commands.google_cloud import GoogleError
-from commands.kinds import KINDS, NONE, kinds_option
+from commands.kinds import NONE, add_kinds
 from commands.salesforce_set_up import client_app, removal
 from commands.salesforce_set_up.admin_org import AdminOrg
 from commands.salesforce_set_up.integration_user import Directory
@@ -281,13 +281,7 @@ def read_arguments() -> argparse.Namespace:
         metavar="FILE",
         help="match people, clients and projects too, and write what is the same",
     )
-    parser.add_argument(
-        "--with",
-        dest="kinds",
-        type=kinds_option,
-        metavar="KINDS",
-        help=f"beside time entries: {','.join(KINDS)}; what is there stays ({NONE}: is left alone)",
-    )
+    add_kinds(parser, f"what is there stays ({NONE}: is left alone)")
     parser.add_argument("--workspace", default="", help="Clockify's, if the key sees several")
     parser.add_argument("--new-key", action="store_true", help="another key for the sign-in")
     parser.add_argument("--yes", action="store_true", help="do not ask")
