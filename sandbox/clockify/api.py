@@ -237,7 +237,9 @@ class ClockifyApi(Reports):
             return 400, {"message": message, "code": 501}, {}
         statuses = query["statuses"].split(",") if "statuses" in query else None
         found = [
-            each for each in list(self.invoices.values()) if statuses is None or each.status in statuses
+            each
+            for each in list(self.invoices.values())
+            if statuses is None or each.status in statuses
         ]
         status, shown, headers = _page(found, query)
         rows = [bodies.invoice_row(each, self.clients.get(each.client or "", "")) for each in shown]
