@@ -236,11 +236,8 @@ class ClockifyApi(Reports):
             message = f"page-size: 1 to {self.largest_invoice_page}"
             return 400, {"message": message, "code": 501}, {}
         statuses = query["statuses"].split(",") if "statuses" in query else None
-        found = [
-            each
-            for each in list(self.invoices.values())
-            if statuses is None or each.status in statuses
-        ]
+        every = list(self.invoices.values())
+        found = [each for each in every if statuses is None or each.status in statuses]
         status, shown, headers = _page(found, query)
         rows = [bodies.invoice_row(each, self.clients.get(each.client or "", "")) for each in shown]
         return status, {"total": len(found), "invoices": rows}, headers

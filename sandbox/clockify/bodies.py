@@ -40,7 +40,6 @@ def project_body(project: Project, client_name: str, tracked: timedelta, workspa
         "id": project.id,
         "name": project.name,
         "hourlyRate": None if rate is None else {"amount": rate, "currency": project.currency},
-        "costRate": None,
         "clientId": project.client or "",
         "clientName": client_name,
         "workspaceId": workspace,

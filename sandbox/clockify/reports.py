@@ -65,7 +65,7 @@ class Reports(Workspace):
         try:
             since = datetime.fromisoformat(body["dateRangeStart"])
             until = datetime.fromisoformat(body["dateRangeEnd"])
-        except (KeyError, ValueError):
+        except (KeyError, TypeError, ValueError):
             return _wrong("dateRangeStart, dateRangeEnd, page or pageSize")
         if until - since > timedelta(days=self.report_days):
             return _wrong("Date range is too long for your plan")
