@@ -53,7 +53,7 @@ class ClockifyApi(Reports):
     webhook_limit: int = 10
     list_lag_s: float = 45.0  # so long a new entry may be missing from a user's list
     largest_page: int = 5000
-    largest_invoice_page: int = 200  # as clients of the API have it; Clockify's page does not say
+    largest_invoice_page: int = 200  # Clockify names none; clients of its API keep to this
     invoices_status: int = 200  # where the plan has no invoices: another, not documented which
     gone_status: int = 400  # of a record that is gone: 400 or 404
     # A webhook's id -> what was answered to its messages, the newest first.
@@ -129,7 +129,8 @@ class ClockifyApi(Reports):
 
     def _route(self, method: str, path: str, body: bytes) -> Answer:
         url = urlsplit(path)
-        query = {name: values[-1] for name, values in parse_qs(url.query).items()}
+        # A list, as of statuses, may be one value or one a status.
+        query = {name: ",".join(values) for name, values in parse_qs(url.query).items()}
         parts = [unquote(part) for part in url.path.strip("/").split("/")]
         parts = parts[1:] if parts[0] in ("api", "report") else parts
         if parts == ["v1", "workspaces"]:

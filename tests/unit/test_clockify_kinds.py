@@ -181,6 +181,7 @@ def test_list_holds(work: Workspace, path: str, names: list[str]) -> None:
     [
         ("/invoices", ["2026-1", "2026-2"]),
         ("/invoices?statuses=PAID,VOID", ["2026-2"]),
+        ("/invoices?statuses=VOID&statuses=PAID", ["2026-2"]),
         ("/invoices?page=2&page-size=1", ["2026-2"]),
     ],
 )
