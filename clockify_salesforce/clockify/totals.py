@@ -21,23 +21,28 @@ AHEAD = timedelta(days=400)
 YEAR, MONTH = timedelta(days=365), timedelta(days=31)
 # So much time without an entry, and nothing older is looked for.
 QUIET = timedelta(days=3 * 365)
+TOLERANCE_S = 60  # the list's durations may be rounded
 
 Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """What was tracked: in seconds, and what it is worth; None: the key may not see it."""
+    """What was tracked: in seconds, and what it is worth.
+
+    `billable_seconds`: None where nobody has looked; `amount`: None where the key may not see it.
+    """
 
     seconds: int = 0
-    billable_seconds: int = 0
+    billable_seconds: int | None = 0
     amount: Decimal | None = None
 
     def __add__(self, other: "Total") -> "Total":
+        billable = (self.billable_seconds, other.billable_seconds)
         amounts = [each for each in (self.amount, other.amount) if each is not None]
         return Total(
             self.seconds + other.seconds,
-            self.billable_seconds + other.billable_seconds,
+            None if None in billable else sum(each or 0 for each in billable),
             sum(amounts, Decimal()) if amounts else None,
         )
 
@@ -156,7 +161,7 @@ def _spans(until: datetime, longest: timedelta) -> Iterator[tuple[datetime, date
 def _is_all(found: Mapping[str, Total], tracked: Mapping[str, int | None]) -> bool:
     """All that the list of projects tells is found."""
     return all(
-        seconds is not None and found.get(project, Total()).seconds >= seconds
+        seconds is not None and found.get(project, Total()).seconds >= seconds - TOLERANCE_S
         for project, seconds in tracked.items()
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
+from clockify_salesforce.salesforce.client import Part
 from clockify_salesforce.salesforce.errors import SalesforceRefused
 from clockify_salesforce.salesforce.event import EventDraft
 from clockify_salesforce.salesforce.wish import LINK_FIELDS, marked
@@ -105,7 +106,35 @@ class RecordChange:
         raise refusal
 
 
-Planned = Change | RecordChange
+@dataclass(slots=True)
+class GraphChange:
+    """A record with what belongs to it, which is written all or not at all.
+
+    `record_id`: None where it is created; `parts`: the requests; `parent`: as in RecordChange.
+    """
+
+    entry_id: str
+    record_id: str | None
+    parts: list[Part]
+    parent: str | None = None
+    tries: int = 0
+    is_shortened: ClassVar[bool] = False
+
+    def cell(self) -> "Cell":
+        """Which of the heaps of `Heaps` it belongs to."""
+        return Cell(self.record_id is not None, None, _group(self.parent))
+
+    def is_lost(self, refusal: SalesforceRefused) -> bool:
+        """Somebody has deleted a part of it since it was read."""
+        return refusal.code in GONE and self.record_id is not None and not refusal.fields
+
+    def give_way(self, refusal: SalesforceRefused, own_user_id: Callable[[], str]) -> str:
+        """There is nothing that it could do without: raises the refusal."""
+        raise refusal
+
+
+Listed = Change | RecordChange  # what collections take
+Planned = Listed | GraphChange
 
 
 class Cell(NamedTuple):

@@ -11,11 +11,13 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from clockify_salesforce.clockify.totals import Total
+from clockify_salesforce.salesforce.errors import SalesforceRefused
 from commands.repair.patience import PatientOrg
 from commands.repair.writing import BATCH, RECORD_TRIES, refusal_in
 
 HOURS, BILLABLE = "Clockify_Hours__c", "Clockify_Billable_Hours__c"
 TOLD = 5  # refusals, of each object
+DEPLOY = "deploy force-app/main/data and assign the permission set Clockify Data"
 
 Json = dict[str, Any]
 
@@ -59,8 +61,10 @@ def differing(rows: Iterable[Json], what: RolledUp, totals: Mapping[str, Total])
         ids = [each for each in _split(str(row[what.field])) if each]
         if not ids or not all(each in totals for each in ids):
             continue
-        total = sum((totals[each] for each in dict.fromkeys(ids)), Total())
-        wanted = {HOURS: hours_of(total.seconds), BILLABLE: hours_of(total.billable_seconds)}
+        total = sum(map(totals.__getitem__, dict.fromkeys(ids)), Total())
+        wanted = {HOURS: hours_of(total.seconds)}
+        if total.billable_seconds is not None:
+            wanted[BILLABLE] = hours_of(total.billable_seconds)
         if not all(is_same(row[name], value) for name, value in wanted.items()):
             yield {"attributes": {"type": what.object}, "id": row["Id"]} | wanted
 
@@ -88,7 +92,18 @@ class RollUp:
         self.count: Counter[str] = Counter()
 
     def write(self, what: RolledUp, totals: Mapping[str, Total]) -> None:
-        """Bring the hours of all matched records up to date. Raises IntegrationError."""
+        """Bring the hours of all matched records up to date. Raises IntegrationError.
+
+        Where the org has no fields for them, that is told.
+        """
+        try:
+            self._write(what, totals)
+        except SalesforceRefused as refusal:
+            if refusal.code not in ("INVALID_FIELD", "INVALID_TYPE"):
+                raise
+            self._tell(f"No hours on {what.object}: {refusal.code}: {DEPLOY}.")
+
+    def _write(self, what: RolledUp, totals: Mapping[str, Total]) -> None:
         waiting: list[Json] = []
         for record in differing(self._org.rows(what.soql), what, totals):
             self._show(f"hours {what.object} {record['id']}: {record[HOURS]:,.2f}")

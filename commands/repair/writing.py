@@ -15,7 +15,7 @@ from clockify_salesforce.errors import IntegrationError
 from clockify_salesforce.message import Outcome
 from clockify_salesforce.salesforce.errors import SalesforceRefused, refusal_of
 from commands.repair.bulk_jobs import BulkJobs
-from commands.repair.change import GONE, Cell, Change, Heaps, Planned
+from commands.repair.change import GONE, Cell, Change, GraphChange, Heaps, Planned
 from commands.repair.patience import CALL_S, PatientOrg
 from commands.repair.settle import Settling
 from commands.repair.tasks import Tasks
@@ -180,7 +180,8 @@ class Writer:
         self._tasks.start(work, took)
 
     def _in_collection(self, batch: list[Planned]) -> list[Json]:
-        return self._org.collection("PATCH", batch[0].path, [each.record() for each in batch])
+        changes = [each for each in batch if not isinstance(each, GraphChange)]
+        return self._org.collection("PATCH", changes[0].path, [each.record() for each in changes])
 
     def _took_job(
         self, written: list[str], created: int, refused: list[tuple[Change, Json]]
