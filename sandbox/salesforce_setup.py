@@ -122,7 +122,7 @@ class SalesforceSetup:
             return await self.org.answer(request)
         self.requests.append((request.method, path))
         if _is_of_the_org(path):
-            session: Any = self.org.session().body
+            session: Any = self.org.session(is_admin=True).body
             headers = {**request.headers, "authorization": f"Bearer {session['access_token']}"}
             return await self.org.answer(replace(request, path=path, headers=headers))
         try:

@@ -1,20 +1,22 @@
 """Answer SOQL over records in memory: what the project asks, and a little more.
 
-SELECT fields FROM object [WHERE …] [ORDER BY field [ASC|DESC]] [LIMIT n]
+SELECT fields or COUNT() FROM object [WHERE …] [ORDER BY field [ASC|DESC] [NULLS …]] [LIMIT n];
+a field may be a parent's (Account__r.Name), and among them may be (SELECT … FROM Children__r).
 https://developer.salesforce.com/docs/atlas.en-us.soql_sosl.meta/soql_sosl/sforce_api_calls_soql_select.htm
 """
 
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 Record = Mapping[str, object]
 _TOKEN = re.compile(
-    r"\s*('(?:[^'\\]|\\.)*'|\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:?\d\d)|LAST_N_DAYS:\d+|-?\d+(?:\.\d+)?|[\w.]+"
+    r"\s*('(?:[^'\\]|\\.)*'|COUNT\(\)|\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:?\d\d)|\d{4}-\d\d-\d\d|LAST_N_DAYS:\d+|-?\d+(?:\.\d+)?|[\w.]+"
     r"|<=|>=|!=|<>|[=<>(),])"
 )
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT")
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 class Malformed(Exception):
@@ -26,7 +28,9 @@ class Query:
     """A parsed query.
 
     `names`: every field that it mentions; `filtered`: those of WHERE; `equal`: fields that must
-    have one of some texts; `bounds`: times that a field must not lie before or behind.
+    have one of some texts; `bounds`: times that a field must not lie before or behind; `order`:
+    fields, each with whether it descends and whether empty ones come last; `children`: queries of
+    what hangs on each record, whose `object` is the relation's name.
     """
 
     fields: list[str]
@@ -36,8 +40,10 @@ class Query:
     filtered: list[str]
     equal: list[tuple[str, list[str]]]
     bounds: list[tuple[str, str, datetime]]
-    order: list[tuple[str, bool]]
+    order: list[tuple[str, bool, bool]]
     limit: int | None
+    counts: bool = False
+    children: tuple["Query", ...] = ()
 
 
 def parse(text: str, now: datetime | None = None) -> Query:
@@ -62,10 +68,16 @@ class _Parser:
             place = match.end()
 
     def query(self) -> Query:
+        query = self._query()
+        if self._tokens:
+            raise Malformed(f"unexpected token: {self._tokens[0]!r}")
+        return query
+
+    def _query(self) -> Query:
+        self._names, self._equal, self._bounds = [], [], []
         self._expect("SELECT")
-        fields = [self._name()]
-        while self._take(","):
-            fields.append(self._name())
+        counts = self._take("COUNT()")
+        fields, children = ([], []) if counts else self._selected()
         self._expect("FROM")
         name = self._next()
         where: Callable[[Record], bool] = lambda record: True  # noqa: E731
@@ -75,20 +87,49 @@ class _Parser:
         order = []
         if self._take("ORDER"):
             self._expect("BY")
-            while True:
-                field = self._name()
-                descending = self._take("DESC")
-                if not descending:
-                    self._take("ASC")
-                order.append((field, descending))
-                if not self._take(","):
-                    break
+            order.append(self._ordered())
+            while self._take(","):
+                order.append(self._ordered())
         limit = int(self._next()) if self._take("LIMIT") else None
-        if self._tokens:
-            raise Malformed(f"unexpected token: {self._tokens[0]!r}")
         return Query(
-            fields, name, where, self._names, filtered, self._equal, self._bounds, order, limit
+            fields,
+            name,
+            where,
+            self._names,
+            filtered,
+            self._equal,
+            self._bounds,
+            order,
+            limit,
+            counts,
+            tuple(children),
         )
+
+    def _selected(self) -> tuple[list[str], list[Query]]:
+        fields: list[str] = []
+        children: list[Query] = []
+        while True:
+            if self._take("("):
+                names = self._names
+                children.append(self._query())
+                self._names, self._equal, self._bounds = names, [], []
+                self._expect(")")
+            else:
+                fields.append(self._name())
+            if not self._take(","):
+                return fields, children
+
+    def _ordered(self) -> tuple[str, bool, bool]:
+        field = self._name()
+        descending = self._take("DESC")
+        if not descending:
+            self._take("ASC")
+        if not self._take("NULLS"):
+            return field, descending, False
+        if self._take("LAST"):
+            return field, descending, True
+        self._expect("FIRST")
+        return field, descending, False
 
     def _either(self) -> Callable[[Record], bool]:
         terms = [self._both()]
@@ -129,6 +170,8 @@ class _Parser:
             if operator == "IN" and all(isinstance(literal, str) for literal in literals):
                 self._equal.append((name, [str(literal) for literal in literals]))
             return lambda record: (_key(record.get(name)) in values) is (operator == "IN")
+        if operator == "LIKE":
+            return _like(name, self._next())
         literal = self._literal()
         if operator == "=" and isinstance(literal, str):
             self._equal.append((name, [literal]))
@@ -142,6 +185,8 @@ class _Parser:
             return re.sub(r"\\(.)", r"\1", token[1:-1])
         if _MOMENT.match(token):
             return datetime.fromisoformat(token)
+        if _DAY.fullmatch(token):
+            return date.fromisoformat(token)
         if token.startswith("LAST_N_DAYS:"):
             # From midnight, where the user lives: here UTC.
             # https://developer.salesforce.com/docs/atlas.en-us.soql_sosl.meta/soql_sosl/sforce_api_calls_soql_select_dateformats.htm
@@ -182,10 +227,23 @@ def _key(value: object) -> object:
     return value.casefold() if isinstance(value, str) else value
 
 
+def _like(name: str, token: str) -> Callable[[Record], bool]:
+    """% is any text and _ any character, but where a backslash stands before them."""
+    if not token.startswith("'"):
+        raise Malformed(f"unexpected token: {token!r}")
+    wild = {"%": ".*", "_": "."}
+    parts = re.findall(r"\\.|[^\\]", token[1:-1], re.S)
+    wanted = (wild.get(part) or re.escape(part[-1]) for part in parts)
+    pattern = re.compile("".join(wanted), re.I | re.S)
+
+    def check(record: Record) -> bool:
+        have = record.get(name)
+        return isinstance(have, str) and pattern.fullmatch(have) is not None
+
+    return check
+
+
 def _comparison(name: str, operator: str, wanted: object) -> Callable[[Record], bool]:
-    if operator == "LIKE":
-        pattern = re.escape(str(wanted)).replace("%", ".*").replace("_", ".")
-        return lambda record: re.fullmatch(pattern, str(record.get(name) or ""), re.I) is not None
     if operator in ("=", "!=", "<>"):
         equal = operator == "="
         return lambda record: (_typed(record.get(name), wanted) == _key(wanted)) is equal
@@ -212,4 +270,6 @@ def _typed(value: object, like: object) -> object:
     """A record's value as a value of the literal's kind."""
     if isinstance(like, datetime) and isinstance(value, str):
         return datetime.fromisoformat(value)
+    if isinstance(like, date) and isinstance(value, str):
+        return date.fromisoformat(value[:10])
     return _key(value)

@@ -6,21 +6,21 @@ atomic where Salesforce's is not: two upserts of one new value meet a DUPLICATE_
 https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/
 
 Each module builds on the one before: metadata (what the org knows), records (what is stored, and
-how a transaction is undone), saving (what Salesforce does to store a record), reading (SOQL,
-describe), sobject_collections, rest, composite (the API), bulk (its jobs), org (HTTP, sign-in,
-faults).
+how a transaction is undone), rights, values, activities, variations (what differs from org to org),
+saving (what Salesforce does to store a record), reading (SOQL, describe), sobject_collections,
+rest, composite, graph (the API), bulk (its jobs), org (HTTP, sign-in, faults).
 """
 
 from sandbox.salesforce.faults import FAULTS, Faults, Flow
 from sandbox.salesforce.metadata import PREFIXES
 from sandbox.salesforce.org import (
-    ADMIN_ID,
     CONSUMER_KEY,
     CONSUMER_SECRET,
     DOMAIN,
     USERNAME,
     SalesforceOrg,
 )
+from sandbox.salesforce.records import ADMIN_ID
 from sandbox.salesforce.rest import HOST
 
 __all__ = [

@@ -17,9 +17,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from sandbox.internet import Answer, Request
-from sandbox.salesforce.composite import Composite
 from sandbox.salesforce.faults import Json, Refusal
-from sandbox.salesforce.metadata import SYSTEM
+from sandbox.salesforce.graph import Graph
+from sandbox.salesforce.metadata import NUMBERS, SYSTEM
 from sandbox.salesforce.sobject_collections import LIMIT, Write, tried
 
 BATCH = 10_000
@@ -61,7 +61,7 @@ class Job:
         return sum(not each["success"] for each in self.done.values())
 
 
-class Bulk(Composite):
+class Bulk(Graph):
     """What stands behind jobs/ingest."""
 
     def reset(self) -> None:
@@ -202,6 +202,11 @@ class Bulk(Composite):
 
     def _takes(self, job: Job, column: str) -> bool:
         name = job.wanted["object"]
+        relation, dot, external = column.partition(".")
+        if dot:  # a parent by its external id, like Account__r.Clockify_Client_Id__c
+            near = self._related(name, relation)
+            parent = near[1].refers[0] if near and not self._is_hidden(name, near[0]) else ""
+            return bool(parent) and external in self.fields[parent]
         known = column in self.fields[name] or column in SYSTEM
         return known and not self._is_hidden(name, column)
 
@@ -244,10 +249,19 @@ class Bulk(Composite):
 
         https://developer.salesforce.com/docs/atlas.en-us.api_asynch.meta/api_asynch/datafiles_csv_valid_record_rows.htm
         """
-        read: dict[str, Callable[[str], Any]] = {"double": float, "int": int, "boolean": _truth}
+        read: dict[str, Callable[[str], Any]] = {
+            **dict.fromkeys(NUMBERS, float),
+            "int": int,
+            "boolean": _truth,
+        }
         record: Json = {}
         for column, cell in zip(header, row, strict=True):
-            kind = (self.fields[name].get(column) or SYSTEM[column]).type
+            if "." in column:
+                relation, _, external = column.partition(".")
+                if cell:
+                    record[relation] = {external: cell}
+                continue
+            kind = self._field(name, column).type
             if cell == "#N/A":
                 record[column] = None
             elif cell:

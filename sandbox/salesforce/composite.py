@@ -6,10 +6,18 @@ https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/resourc
 import asyncio
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from sandbox.salesforce.faults import Json, Refusal
+from sandbox.salesforce.faults import (
+    CALLER,
+    Caller,
+    Json,
+    Refusal,
+    calling,
+    saves_duplicates,
+)
 from sandbox.salesforce.rest import Rest, Result
 from sandbox.salesforce.sobject_collections import tried
 
@@ -18,7 +26,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]*")
 # A text that looks like this stands for a value out of an earlier part's answer, also where a
 # person wrote it into a description; Salesforce knows no way to escape it.
 _REFERENCE = re.compile(r"@\{([^}]*)\}")
-_HALTED = {
+_INHERITED = {"accept", "authorization", "content-type"}
+HALTED = {
     "errorCode": "PROCESSING_HALTED",
     "message": "The transaction was rolled back since another operation in the same transaction"
     " failed.",
@@ -57,17 +66,7 @@ class Composite(Rest):
         parts = _parts(body)
         whole = body.get("allOrNone") is True
         results = await (self._all_or_none(parts) if whole else self._one_by_one(parts))
-        return {
-            "compositeResponse": [
-                {
-                    "body": answer,
-                    "httpHeaders": {},
-                    "httpStatusCode": status,
-                    "referenceId": part["referenceId"],
-                }
-                for part, (status, answer) in zip(parts, results, strict=True)
-            ]
-        }
+        return {"compositeResponse": told(parts, results)}
 
     async def _one_by_one(self, parts: list[Json]) -> list[Result]:
         results: list[Result] = []
@@ -75,7 +74,8 @@ class Composite(Rest):
             try:
                 known = _answers(parts, results)
                 url, body = _resolved(part["url"], known), _resolved(part.get("body"), known)
-                results.append(await self._do(part["method"], url, body))
+                with calling(_caller(part)):
+                    results.append(await self._do(part["method"], url, body))
             except Refusal as refusal:
                 results.append((refusal.status, [refusal.error]))
         return results
@@ -90,6 +90,10 @@ class Composite(Rest):
         began = self._now()
         if any(part["method"] != "GET" for part in parts):
             await self._write_takes_time()
+        return self._together(parts, begin, began)
+
+    def _together(self, parts: list[Json], begin: Any, began: str) -> list[Result]:
+        """One transaction of all parts; where one fails, the others say that they were halted."""
         results: list[Result] = []
         try:
             with self.transaction(began):
@@ -99,13 +103,13 @@ class Composite(Rest):
                         raise _Failed
         except _Failed:
             failed = len(results) - 1
-            halted: Result = (400, [_HALTED])
+            halted: Result = (400, [HALTED])
             return [results[place] if place == failed else halted for place in range(len(parts))]
         return results
 
     def _part(self, part: Json, known: Mapping[str, Any], begin: Any, place: int) -> Result:
         try:
-            with self.transaction():
+            with self.transaction(), calling(_caller(part)):
                 result: Result = begin() if place == 0 else self._work(part, known)()
                 return result
         except Refusal as refusal:
@@ -116,8 +120,42 @@ class Composite(Rest):
         return self._ready(part["method"], url, body, all_or_none=True).run
 
 
+def told(parts: list[Json], results: list[Result]) -> list[Json]:
+    """The parts' answers as a composite tells them."""
+    return [
+        {
+            "body": answer,
+            "httpHeaders": {},
+            "httpStatusCode": status,
+            "referenceId": part["referenceId"],
+        }
+        for part, (status, answer) in zip(parts, results, strict=True)
+    ]
+
+
+def _caller(part: Json) -> Caller:
+    """Who calls in a part: of the whole request's headers only three are inherited.
+
+    https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/requests_composite.htm
+    """
+    return replace(CALLER.get(), saves_duplicates=saves_duplicates(part.get("httpHeaders") or {}))
+
+
 def _parts(body: Any) -> list[Json]:
     """The parts of a composite whose form is right; nothing is done where one's is not."""
+    parts = named_parts(body)
+    # The codes of the following are not documented; the limits are.
+    if len(parts) > PARTS:
+        raise Refusal(400, "LIMIT_EXCEEDED", f"at most {PARTS} subrequests")
+    paths = [urlsplit(part["url"]).path for part in parts]
+    if sum("/query" in path or path.endswith("/composite/sobjects") for path in paths) > QUERIES:
+        message = f"at most {QUERIES} queries and sObject collections"
+        raise Refusal(400, "LIMIT_EXCEEDED", message)
+    return parts
+
+
+def named_parts(body: Any) -> list[Json]:
+    """The parts of a composite or of a graph, each with a name of its own."""
     parts = body.get("compositeRequest") if isinstance(body, dict) else None
     if not isinstance(parts, list) or not parts:
         raise Refusal(400, "JSON_PARSER_ERROR", "compositeRequest: a list belongs here")
@@ -128,13 +166,9 @@ def _parts(body: Any) -> list[Json]:
                     f"a value belongs here, or request may be missing a required field: {name}"
                 )
                 raise Refusal(400, "JSON_PARSER_ERROR", message)
-    # The codes of the following are not documented; the limits are.
-    if len(parts) > PARTS:
-        raise Refusal(400, "LIMIT_EXCEEDED", f"at most {PARTS} subrequests")
-    paths = [urlsplit(part["url"]).path for part in parts]
-    if sum("/query" in path or path.endswith("/composite/sobjects") for path in paths) > QUERIES:
-        message = f"at most {QUERIES} queries and sObject collections"
-        raise Refusal(400, "LIMIT_EXCEEDED", message)
+        if {each.lower() for each in part.get("httpHeaders") or {}} & _INHERITED:
+            message = "httpHeaders: Accept, Authorization and Content-Type are inherited"
+            raise Refusal(400, "INVALID_INPUT", message)
     names = [part["referenceId"] for part in parts]
     for name in names:
         # https://github.com/guardian/support-service-lambdas/pull/1512

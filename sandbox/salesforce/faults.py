@@ -1,7 +1,9 @@
 """What goes wrong in an org: errors, faults that strike by chance, and flows of the customer's."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Literal
@@ -25,12 +27,43 @@ FAULTS = (
 
 
 class Refusal(Exception):
-    """An error of the REST API: `status`, and the list that is its body."""
+    """An error of the REST API: `status`, and the only element of the list that is its body."""
 
-    def __init__(self, status: int, code: str, message: str, *fields: str) -> None:
+    def __init__(self, status: int, code: str, message: str, *fields: str, **more: Any) -> None:
         super().__init__(code)
         self.status = status
-        self.error = {"message": message, "errorCode": code, "fields": list(fields)}
+        self.error: Json = {"message": message, "errorCode": code, "fields": list(fields)} | more
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who sends the request that is worked on, and what its headers say."""
+
+    is_admin: bool = False
+    saves_duplicates: bool = False  # Sforce-Duplicate-Rule-Header: allowSave=true
+
+
+CALLER: ContextVar[Caller] = ContextVar("caller", default=Caller())  # noqa: B039
+
+
+@contextmanager
+def calling(caller: Caller) -> Iterator[None]:
+    """Work as this caller within."""
+    token = CALLER.set(caller)
+    try:
+        yield
+    finally:
+        CALLER.reset(token)
+
+
+def saves_duplicates(headers: Mapping[str, str]) -> bool:
+    """Whether a request's headers pass a duplicate rule's alert.
+
+    https://developer.salesforce.com/docs/platform/api-rest/guide/headers-duplicaterules.html
+    """
+    sent = {name.lower(): value for name, value in headers.items()}
+    options = sent.get("sforce-duplicate-rule-header", "").replace(" ", "").lower().split(";")
+    return "allowsave=true" in options
 
 
 @dataclass
@@ -46,9 +79,11 @@ class Faults:
     lock: float = 0  # UNABLE_TO_LOCK_ROW
     expired: float = 0  # the session has ended
     limit: float = 0  # the day's API calls are used up
-    rule: float = 0  # a rule of the org's own refuses every Event
-    flow: float = 0  # a flow of the org's own refuses every Event
+    rule: float = 0  # a rule of the org's own refuses every record but states
+    flow: float = 0  # a flow of the org's own refuses every record but states
     slow: float = 0  # 2 s
+    # The objects whose records meet lock, rule and flow; all where none is named.
+    only: frozenset[str] = frozenset()
     chance: Random = field(default_factory=lambda: Random(0))
 
     def strikes(self, kind: str) -> bool:
@@ -56,15 +91,20 @@ class Faults:
         share: float = getattr(self, kind)
         return share > 0 and self.chance.random() < share
 
+    def strikes_at(self, kind: str, name: str) -> bool:
+        """Tell whether the write of an object's record meets this fault."""
+        return (not self.only or name in self.only) and self.strikes(kind)
+
     def clear(self) -> None:
         """Let everything be well again."""
         for kind in FAULTS:
             setattr(self, kind, 0)
+        self.only = frozenset()
 
 
 @dataclass(frozen=True)
 class Flow:
-    """Automation of the customer's that runs after each write of an Event by the integration.
+    """Automation of the customer's that runs after each write of a record by the integration.
 
     It runs in the same transaction and as the same user, so that a refusal rolls the write back and
     a change of its own meets every rule of the org. `sets`: field -> value that it writes then.
@@ -78,6 +118,7 @@ class Flow:
     name: str = "Event - Set Related Record"
     error: str = "FIELD_CUSTOM_VALIDATION_EXCEPTION"
     says: str = "{Subject} needs an Opportunity: {Description}"
+    object: str = "Event"
 
     def refusal(self, record: Json, *, created: bool) -> Refusal:
         """The error in the words that Salesforce wraps a flow's or a trigger's with.

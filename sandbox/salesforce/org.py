@@ -11,12 +11,12 @@ import jwt
 
 from sandbox.internet import Answer, Request
 from sandbox.salesforce.bulk import Bulk
-from sandbox.salesforce.faults import Json, Refusal
+from sandbox.salesforce.faults import CALLER, Caller, Json, Refusal, saves_duplicates
+from sandbox.salesforce.records import ADMIN_ID
 from sandbox.salesforce.rest import DAILY_CALLS, HOST
 
 DOMAIN = HOST.removesuffix(".salesforce.com")
 CONSUMER_KEY, CONSUMER_SECRET = "3MVG9-made-up-consumer-key", "made-up-consumer-secret"
-ADMIN_ID = "005Kj000000AdmnIAE"
 USERNAME = "integration@sandbox.example"
 
 
@@ -32,6 +32,7 @@ class SalesforceOrg(Bulk):
         """Forget all records, faults and counts."""
         super().reset()
         self._tokens: set[str] = set()
+        self._of_admins: set[str] = set()  # sessions among them
         self.token_status: int | None = None
         self.consumer_secret = CONSUMER_SECRET
         self.requests: list[tuple[str, str]] = []
@@ -64,6 +65,16 @@ class SalesforceOrg(Bulk):
         held = self._held("Event", "Clockify_Time_Entry_Id__c", entry_id)
         return next((dict(event) for event in held if not event["IsDeleted"]), None)
 
+    def held(self, name: str, field_name: str, value: str) -> Json | None:
+        """The live record of an object whose external id, or other indexed field, has a value."""
+        held = self._held(name, field_name, value)
+        return next((dict(each) for each in held if not each["IsDeleted"]), None)
+
+    def live(self, name: str) -> list[Json]:
+        """Every live record of an object."""
+        records = list(self.records[name].values())
+        return [dict(each) for each in records if not each["IsDeleted"]]
+
     def state(self, key: str) -> Json | None:
         """The live Clockify_State__c record of a key."""
         held = self._held("Clockify_State__c", "Key__c", key)
@@ -80,6 +91,8 @@ class SalesforceOrg(Bulk):
         """Make a record as an admin would, and return its id."""
         if name == "User":
             values = {"IsActive": True, "UserType": "Standard"} | values
+        if name == "Account" and "LastName" not in values:
+            values = {"Name": "Acme"} | values
         return self.insert(name, values, record_id=record_id, user=ADMIN_ID)
 
     def change(self, name: str, record_id: str, **values: Any) -> None:
@@ -152,11 +165,13 @@ class SalesforceOrg(Bulk):
             return Answer(400, {"error": "unsupported_grant_type", "error_description": "no"})
         return self.session()
 
-    def session(self) -> Answer:
-        """A new session of the integration user's."""
+    def session(self, *, is_admin: bool = False) -> Answer:
+        """A new session, of the integration user's or of an admin's."""
         self._number += 1
         token = f"00Dmade-up-session-{self._number}"
         self._tokens.add(token)
+        if is_admin:
+            self._of_admins.add(token)
         return Answer(
             200,
             {
@@ -172,8 +187,11 @@ class SalesforceOrg(Bulk):
     async def _api(self, request: Request) -> Answer:
         if self.faults.strikes("expired"):
             self._tokens.clear()
-        if request.headers.get("authorization", "")[7:] not in self._tokens:
+        token = request.headers.get("authorization", "")[7:]
+        if token not in self._tokens:
             raise Refusal(401, "INVALID_SESSION_ID", "Session expired or invalid")
+        # Each request is a task of its own, or the last thing that its task does.
+        CALLER.set(Caller(token in self._of_admins, saves_duplicates(request.headers)))
         if self.faults.strikes("limit"):
             raise Refusal(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")
         if self.faults.strikes("error"):

@@ -11,7 +11,6 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from sandbox.salesforce.faults import Json, Refusal
-from sandbox.salesforce.metadata import PREFIXES
 from sandbox.salesforce.sobject_collections import Collections, Write
 
 HOST = "sandbox.my.salesforce.com"
@@ -95,7 +94,7 @@ class Rest(Collections):
         return {
             "sobjects": [
                 {"name": name, "keyPrefix": prefix, "custom": name.endswith("__c")}
-                for name, prefix in PREFIXES.items()
+                for name, prefix in self.prefixes.items()
                 if not self._is_hidden(name)
             ]
         }

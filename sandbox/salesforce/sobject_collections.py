@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sandbox.salesforce.faults import Json, Refusal
-from sandbox.salesforce.metadata import PREFIXES
 from sandbox.salesforce.reading import Reading
 
 LIMIT = 200
@@ -68,6 +67,11 @@ class Collections(Reading):
             results = [_failure(refusal) if each["success"] else each for each in results]
         return results
 
+    def _known_object(self, record_id: str) -> str:
+        if not (name := self._object_of(record_id)):
+            raise Refusal(400, "MALFORMED_ID", "malformed id")
+        return name
+
     def _ready_insert(self, record: Json) -> Write:
         name = record["attributes"]["type"]
         self._check_object(name)
@@ -84,7 +88,7 @@ class Collections(Reading):
     def _ready_update(self, record: Json) -> Write:
         values = _values(record)
         record_id = values.pop("id", None) or values.pop("Id")
-        name = _object_of(record_id)
+        name = self._known_object(record_id)
         self._live(name, record_id)
 
         def write() -> Json:
@@ -95,7 +99,7 @@ class Collections(Reading):
 
     def _ready_delete(self, record: Json) -> Write:
         record_id = record["id"]
-        name = _object_of(record_id)
+        name = self._known_object(record_id)
         self._live(name, record_id)
 
         def write() -> Json:
@@ -120,13 +124,6 @@ def tried(ready: Callable[[Json], Callable[[], Any]], request: Json) -> Callable
 
 def _values(record: Json) -> Json:
     return {name: value for name, value in record.items() if name != "attributes"}
-
-
-def _object_of(record_id: str) -> str:
-    for name, prefix in PREFIXES.items():
-        if record_id.startswith(prefix):
-            return name
-    raise Refusal(400, "MALFORMED_ID", "malformed id")
 
 
 def _failure(refusal: Refusal) -> Json:

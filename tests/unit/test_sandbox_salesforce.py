@@ -191,10 +191,8 @@ def test_object_or_field_that_is_not_deployed_is_unknown(api: Api, missing: str)
     assert found[:2] == (400, "INVALID_TYPE" if whole else "INVALID_FIELD")
 
 
-def test_object_is_the_integration_users_by_its_permission_set_only(
-    api: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(api.org, "_permitted", api.org._permitted - {"Clockify_State__c"})
+def test_object_is_the_integration_users_by_its_permission_set_only(api: Api) -> None:
+    api.org.assign()
     assert api.error("GET", STATE)[:2] == (404, "NOT_FOUND")
 
 
