@@ -71,6 +71,25 @@ class Lists:
             before = found
         raise ClockifyError(f"Clockify's answer to {path} has no end.")
 
+    def invoice(self, invoice: str) -> Json:
+        """One invoice with its items, subtotals, taxes and texts.
+
+        https://docs.clockify.me/#tag/Invoice/operation/getInvoice
+        """
+        path = f"/workspaces/{quote(self.workspace, '')}/invoices/{quote(invoice, '')}"
+        found = self.clockify.get(path)
+        if not isinstance(found, dict) or found.get("id") != invoice:
+            raise ClockifyError(f"Clockify answered {path} with something else: try again.")
+        return found
+
+    def record(self, path: str, record_id: str) -> Json | None:
+        """What is at `path` below the workspace's, None when it is gone; see Clockify.record."""
+        return self.clockify.record(self.workspace, path, record_id)
+
+    def all(self, name: str) -> Iterator[Json]:
+        """Yield all of the list `name`, as its path is below the workspace's."""
+        return self._pages(name)
+
     def _pages(self, name: str) -> Iterator[Json]:
         path = f"/workspaces/{quote(self.workspace, '')}/{name}"
         return self.clockify.get_pages(path, **{"page-size": PAGE_SIZE})

@@ -109,8 +109,9 @@ class BulkOrg(Org):
     def graphs(self, graphs: Mapping[str, Sequence[Part]], deadline: float) -> dict[str, Json]:
         """Write several graphs in one call, each all or nothing; return what became of each.
 
-        A result is as a collection's: `success`, and `errors` where it is false. At most 75 graphs,
-        and 500 requests in all. Raises as Org.call does.
+        A result is as a collection's: `success`, and `errors` where it is false; their code is
+        HALTED for a graph that was not begun, because too many before it had failed. At most 75
+        graphs, and 500 requests in all. Raises as Org.call does.
         https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/resources_composite_graph_introduction.htm
         """
         base = f"/services/data/v{self._version}/"

@@ -4,13 +4,16 @@ Clockify's list of invoices tells no items, subtotals and texts, and one invoice
 those are asked for that the list shows to have changed, and drafts, which change without a trace.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from clockify_salesforce.decisions import Lines, Record
+from clockify_salesforce.errors import IntegrationError
 from clockify_salesforce.salesforce.client import Part, quoted
+from clockify_salesforce.salesforce.errors import HALTED
 from commands.repair.change import GraphChange, Planned, RecordChange
 from commands.repair.compare import differences
 from commands.repair.patience import PatientOrg
@@ -112,7 +115,21 @@ class Invoices:
         return [results[each.entry_id] | {"created": each.record_id is None} for each in batch]
 
     def _send(self, graphs: Mapping[str, list[Part]]) -> dict[str, Json]:
-        return self._org.patiently(lambda deadline: self._org.org.graphs(graphs, deadline))
+        """The results; those that were halted because others had failed are sent once more."""
+        results: dict[str, Json] = {}
+        left = dict(graphs)
+        while left:
+            told = self._org.patiently(partial(self._org.org.graphs, left))
+            halted = {name for name, result in told.items() if _is_halted(result)}
+            results |= {name: result for name, result in told.items() if name not in halted}
+            if len(halted) == len(left):
+                raise IntegrationError("Salesforce begins none of the invoices: run this again")
+            left = {name: graphs[name] for name in halted}
+        return results
+
+
+def _is_halted(result: Json) -> bool:
+    return any(error.get("errorCode") == HALTED for error in result["errors"])
 
 
 def _alike(records: Iterable[Record]) -> dict[tuple[str, ...], list[Record]]:
@@ -150,11 +167,3 @@ def _parts(
     for number, row in enumerate(rows.values()):
         parts.append(Part(f"gone{number}", "DELETE", f"sobjects/{kind.object}/{row['Id']}"))
     return parts
-
-
-def count(into: Counter[str], changes: Sequence[GraphChange], *, apply: bool) -> None:
-    """Count in a dry run what would be done."""
-    if not apply:
-        created = sum(each.record_id is None for each in changes)
-        into["created"] += created
-        into["updated"] += len(changes) - created

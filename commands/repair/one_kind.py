@@ -2,10 +2,11 @@
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from clockify_salesforce import kinds
+from clockify_salesforce.clockify.client import ClockifyError
 from clockify_salesforce.kinds.kind import Kind
 from clockify_salesforce.mapping_rules import Rules
 from clockify_salesforce.salesforce.directory import Directory
@@ -15,8 +16,9 @@ from commands.repair.reading import Readers
 from commands.repair.records import Records, References
 from commands.repair.settle import Clock, Settling
 from commands.repair.tasks import Tasks
-from commands.repair.writing import BATCH, Writer
+from commands.repair.writing import BATCH, Writer, is_about_one_entry
 
+ASKED_AT_ONCE = 8  # of Clockify
 REFUSALS_TOLD = 20  # of each kind
 
 Json = dict[str, Any]
@@ -47,6 +49,15 @@ class KindWishes:
     at_once: int
     all_tasks: bool = False
     months: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Surplus:
+    """A record that no list of Clockify's has named. `more`: what it is asked for by, beside."""
+
+    entry_id: str
+    record_id: str
+    more: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,22 +147,42 @@ class OneKind:
         if self.count["refused"] <= REFUSALS_TOLD:
             self.shared.tell(f"{self.kind.name} {entry_id}: {reason}")
 
-    def settle_gone(self, gone: Sequence[tuple[str, Json]]) -> None:
-        """Settle what Clockify no longer seems to have, each by itself, and count it as deleted.
-
-        `gone`: ids, and what is to be known of each so that Clockify can be asked for it.
-        """
+    def take_away(
+        self, surplus: Sequence[Surplus], act: Callable[[Sequence[Surplus]], None]
+    ) -> None:
+        """Have `act` done for what Clockify itself says is gone, and count it as deleted."""
         most = self.shared.wishes.most_deletions
-        if len(gone) > most:
-            self.count["surplus"] = len(gone)
+        if len(surplus) > most:
+            self.count["surplus"] += len(surplus)
             self.shared.tell(
-                f"{len(gone):,} {self.name} are not in this workspace any more: more than"
+                f"{len(surplus):,} {self.name} are not in this workspace any more: more than"
                 f" --most-deletions {most:,}, and so none is touched. See that the workspace is the"
                 " right one; then run this with a larger number."
             )
             return
-        for entry_id, content in gone:
-            self.shared.show(f"delete {self.kind.name} {entry_id}: it is gone in Clockify")
-            if self.shared.wishes.apply:
-                self.writer.settle(entry_id, content)
-        self.count["deleted"] += len(gone)
+        answers = self.shared.tasks.each(
+            self._is_gone, surplus, at_once=ASKED_AT_ONCE, what=f"Clockify: single {self.name}"
+        )
+        gone = []
+        for each, answer in zip(surplus, answers, strict=True):
+            if isinstance(answer, ClockifyError):
+                self.refuse(each.entry_id, f"Clockify does not say whether it is there: {answer}")
+            elif answer:
+                self.shared.show(f"delete {self.kind.name} {each.entry_id}: it is gone in Clockify")
+                gone.append(each)
+        if self.shared.wishes.apply:
+            act(gone)
+        else:
+            self.count["deleted"] += len(gone)
+
+    def _is_gone(self, one: Surplus) -> bool | ClockifyError:
+        path = self.kind.path_of({"id": one.entry_id, **one.more})
+        try:
+            found = self.shared.readers.use(
+                lambda history: history.lists.record(path, one.entry_id)
+            )
+        except ClockifyError as error:
+            if not is_about_one_entry(error):
+                raise
+            return error
+        return found is None

@@ -63,10 +63,9 @@ class Projects:
         if self.totals is None:
             return {TRACKED: hours_of(project.seconds)}
         total = self.totals.get(project.id, Total())
-        found: dict[str, Field] = {
-            TRACKED: hours_of(total.seconds),
-            BILLABLE: hours_of(total.billable_seconds),
-        }
+        found: dict[str, Field] = {TRACKED: hours_of(total.seconds)}
+        if total.billable_seconds is not None:
+            found[BILLABLE] = hours_of(total.billable_seconds)
         if total.amount is not None:
             found[AMOUNT] = float(total.amount)
         return found

@@ -3,6 +3,7 @@
 Clockify's reports and Salesforce's pages are asked for in threads, a few at once.
 """
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -57,10 +58,16 @@ class Readers:
 
     def use(self, work: Callable[[History], T]) -> T:
         """Ask something with one of them, at the pace."""
+        with self.one() as history:
+            return work(history)
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[History]:
+        """One of them for a while; a request may begin at once."""
         history = self.take()
         try:
             self.wait()
-            return work(history)
+            yield history
         finally:
             self.give_back(history)
 

@@ -4,7 +4,6 @@ Clockify's are taken a few thousand at a time, and Salesforce is asked for those
 memory stays flat. What differs is planned for a `Writer`.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -212,23 +211,21 @@ class Records:
     def surplus(self) -> Iterator[tuple[str, str]]:
         """Yield (Clockify's id, the record's) of those that no list has named, and are not marked.
 
-        Nothing where a record of this kind looks the same when it is gone in Clockify. Raises as
-        PatientOrg.call does.
+        Raises as PatientOrg.call does.
         """
         target = self._kind.target
-        marks = self._marks()
-        if not marks:
-            return
         soql = (
-            f"SELECT Id, {target.external_id}, {', '.join(marks)} FROM {target.object}"
+            f"SELECT Id, {target.external_id}, {', '.join(self.marks)} FROM {target.object}"
             f" WHERE {WORKSPACE} = {quoted(self._workspace)} AND {target.external_id} != null"
         )
         for row in self._org.rows(soql):
-            if row[target.external_id] not in self.seen and not all(row[name] for name in marks):
+            is_marked = all(row[name] for name in self.marks)
+            if row[target.external_id] not in self.seen and not is_marked:
                 yield row[target.external_id], row["Id"]
 
-    def _marks(self) -> list[str]:
-        """The fields that say of a record that it is gone in Clockify."""
+    @property
+    def marks(self) -> list[str]:
+        """The fields that say of a record that it is gone in Clockify; none where none does."""
         if not self._kind.deletes:
             return []
         gone = kinds.read(self._kind, {"id": "0" * 24}, gone=True)
@@ -236,12 +233,3 @@ class Records:
         if WORKSPACE not in fields:
             return []
         return [name for name, value in fields.items() if value is True]
-
-
-def count(into: Counter[str], found: Compared, *, apply: bool) -> None:
-    """Count what needs nothing; and in a dry run, what would be done."""
-    into["unchanged"] += found.unchanged
-    into["left alone"] += found.foreign
-    if not apply:
-        into["created"] += len(found.created)
-        into["updated"] += len(found.updated)

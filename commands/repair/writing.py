@@ -8,6 +8,7 @@ import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from clockify_salesforce.clockify.client import ClockifyError
@@ -278,7 +279,7 @@ class Writer:
             entry_id = self._to_settle.popleft()
             self._settling_now += 1
             self._tasks.start(
-                lambda entry_id=entry_id: self._settled(entry_id),  # type: ignore[misc]
+                partial(self._settled, entry_id),
                 lambda found, entry_id=entry_id: self._took_settled(entry_id, found),  # type: ignore[misc]
             )
 
