@@ -14,16 +14,12 @@ import sys
 from clockify_salesforce.clockify.api_key import read_api_key
 from clockify_salesforce.clockify.client import Clockify, ClockifyError, Json
 from clockify_salesforce.errors import IntegrationError
+from commands.kinds import KINDS, NONE, TIME_ENTRIES, events_of, read_kinds
 
-# In order of worth: a Free workspace has three webhooks, and the first two are the time entries.
-EVENTS = (
-    "TIMER_STOPPED",
-    "NEW_TIME_ENTRY",
-    "TIME_ENTRY_UPDATED",
-    "TIME_ENTRY_DELETED",
-    "TIME_ENTRY_RESTORED",
-    "TIME_ENTRY_SPLIT",
-)
+EVENTS = TIME_ENTRIES  # which are always wanted
+# What Clockify tells of itself: https://clockify.me/pricing
+PLANS = "Free has 3 webhooks a workspace, Basic to Pro 10 for each person; invoices need Standard"
+OF_A_PLAN = frozenset(KINDS["invoices"])  # refused also where there is room
 PATIENCE = 120.0  # seconds to wait in all where Clockify asks to slow down
 LIMIT_STATUSES = (400, 402, 403)  # what Clockify answers when the plan allows no more
 
@@ -60,43 +56,77 @@ def hook_name(event: str) -> str:
 
 
 def create_missing(
-    clockify: Clockify, workspace: str, url: str, there: list[Json], *, dry_run: bool
+    clockify: Clockify,
+    workspace: str,
+    url: str,
+    there: list[Json],
+    events: tuple[str, ...],
+    *,
+    dry_run: bool,
 ) -> tuple[list[Json], ClockifyError | None]:
-    """Create a webhook for each event that has none, until the plan allows no more.
+    """Create a webhook for each of the events that has none, until the plan allows no more.
 
     Returns what was created, and the error that stopped it before the end, if one did.
     """
     created: list[Json] = []
-    covered = {hook.get("webhookEvent") for hook in there}
-    missing = [event for event in EVENTS if event not in covered]
-    for event in (event for event in EVENTS if event in covered):
-        say(f"  {event}: is there")
+    without: list[str] = []
+    answer = ""
+    missing = missing_events(there, events)
     for place, event in enumerate(missing):
         if dry_run:
             say(f"  {event}: would be created")
             continue
+        if event in OF_A_PLAN and OF_A_PLAN.intersection(without):
+            without.append(event)
+            continue
         try:
-            created.append(
-                clockify.create_webhook(workspace, name=hook_name(event), url=url, event=event)
-            )
+            made = clockify.create_webhook(workspace, name=hook_name(event), url=url, event=event)
         except ClockifyError as error:
-            left = ", ".join(missing[place:])
             # Clockify has no status of its own for a full plan; a first refusal is another matter.
-            if error.status in LIMIT_STATUSES and (created or there):
-                say(
-                    f"  Clockify takes no more webhooks, which is the plan's limit. Without: {left}"
-                )
-                say(f"  Its answer: {error}")
-                return created, None
-            say(f"  Not created: {left}")
-            if error.status in LIMIT_STATUSES:
-                say(
-                    "  It may be the plan's limit (Free: 3 webhooks a workspace): delete one in"
-                    " Clockify, or take another plan."
-                )
-            return created, error
+            if error.status not in LIMIT_STATUSES or not (created or there):
+                say_why_none(error, without + missing[place:])
+                return created, error
+            without.append(event)
+            answer = str(error)
+            if event in OF_A_PLAN:
+                continue  # the next event tells whether it is the kind or the number
+            without += missing[place + 1 :]
+            break
+        created.append(made)
         say(f"  {event}: created")
+    if without:
+        say_without(without, answer)
     return created, None
+
+
+def missing_events(there: list[Json], events: tuple[str, ...]) -> list[str]:
+    """The events that have no webhook; says which have one, and which have one unasked."""
+    covered = [str(hook.get("webhookEvent")) for hook in there]
+    for event in (event for event in events if event in covered):
+        say(f"  {event}: is there")
+    for event in (event for event in covered if event not in events):
+        say(f"  {event}: is there and was not asked for (--with): it stays")
+    return [event for event in events if event not in covered]
+
+
+def say_without(events: list[str], answer: str) -> None:
+    """Tell which events have no webhook because of the plan, and what Clockify has answered."""
+    why = "no more webhooks, which is the plan's limit"
+    if OF_A_PLAN.issuperset(events):
+        why = "no webhooks for invoices in this plan"
+    say(f"  Clockify takes {why}. Without: {', '.join(events)}")
+    say(f"  {PLANS}. What these would tell comes with the repair: docs/backfill.md")
+    say(f"  Its answer: {answer}")
+
+
+def say_why_none(error: ClockifyError, events: list[str]) -> None:
+    """Tell what is not created because of an error that ends the run."""
+    say(f"  Not created: {', '.join(events)}")
+    if error.status in LIMIT_STATUSES:
+        say(
+            "  It may be the plan's limit (Free: 3 webhooks a workspace): delete one in"
+            " Clockify, or take another plan."
+        )
 
 
 def secrets_of(hooks: list[Json]) -> list[str]:
@@ -136,6 +166,16 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--workspace", help="Clockify's workspace id; needed if there are several")
     parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
     parser.add_argument("--delete", action="store_true", help="delete the URL's webhooks instead")
+    parser.add_argument(
+        "--with",
+        dest="kinds",
+        default=NONE,
+        metavar="KINDS",
+        help=f"beside time entries: {','.join(KINDS)}",
+    )
+    parser.add_argument(
+        "--without", default=NONE, metavar="KINDS", help="delete the URL's webhooks of these kinds"
+    )
     return parser.parse_args()
 
 
@@ -144,6 +184,8 @@ def run(arguments: argparse.Namespace) -> ClockifyError | None:
 
     Raises IntegrationError where nothing was done.
     """
+    events = events_of(read_kinds(arguments.kinds))
+    dropped = {event for kind in read_kinds(arguments.without) for event in KINDS[kind]}
     given = read_api_key(sys.stdin.readline())
     clockify = Clockify(
         api_key=given.key,
@@ -161,8 +203,11 @@ def run(arguments: argparse.Namespace) -> ClockifyError | None:
     if arguments.delete:
         delete_all(clockify, workspace, there, dry_run=arguments.dry_run)
         return None
+    unwanted = [hook for hook in there if hook.get("webhookEvent") in dropped - {*events}]
+    delete_all(clockify, workspace, unwanted, dry_run=arguments.dry_run)
+    there = [hook for hook in there if hook not in unwanted]
     created, stopped_by = create_missing(
-        clockify, workspace, arguments.url, there, dry_run=arguments.dry_run
+        clockify, workspace, arguments.url, there, events, dry_run=arguments.dry_run
     )
     # What exists must be let in, even if another one could not be created.
     for secret in secrets_of(there + created):

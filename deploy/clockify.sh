@@ -2,13 +2,17 @@
 # Clockify's side: its webhooks, for every workspace whose key there is. Sourced by deploy.sh.
 
 webhooks() { # WORKSPACE OPTION...: run commands.webhooks with the key on its stdin
-  command_of webhooks --url="$URL" ${1:+--workspace="$1"} ${DRY_RUN:+--dry-run} "${@:2}" \
+  command_of webhooks --url="$URL" ${1:+--workspace="$1"} ${DRY_RUN:+--dry-run} \
+    ${WITH:+--with="$WITH"} ${DROPPED:+--without="$DROPPED"} "${@:2}" \
     < <(printf '%s\n' "$(key_of "$1")")
 }
 
 make_webhooks() {
   local each found='' kept='' failed=''
-  if [[ ! $API_KEY$STORED_KEY || $SKIP_WEBHOOKS ]]; then return; fi
+  if [[ ! $API_KEY$STORED_KEY || $SKIP_WEBHOOKS ]]; then
+    say_kinds_to_click
+    return
+  fi
   for each in $MAIN $OTHERS; do
     [[ $(key_of "$each") ]] || continue
     say "Clockify's webhooks for $URL${OTHERS:+ in workspace $each}:"
@@ -22,6 +26,13 @@ make_webhooks() {
     store_value "$SIGNING_SECRETS_NAME" "$found"
   fi
   [[ ! $failed ]] || die "the webhooks are not all there: see above."
+}
+
+say_kinds_to_click() {
+  if [[ ! $WITH || $WITH == none ]]; then return; fi
+  say "! Of ${WITH//,/, } this makes no webhooks without an API key: give --clockify-api-key-file, or"
+  say "  create one in Clockify for each of created, updated and deleted (anyone), as those of time"
+  say "  entries. Invoices have no deleted, and need the plan Standard; over three webhooks, Basic."
 }
 
 say_what_to_click() {

@@ -73,7 +73,7 @@ allow_build() { # Cloud Build's account may build: old projects have it so, new 
 }
 
 make_function() {
-  local pairs settings digest choices now
+  local pairs settings digest choices now kinds
   pairs=$(settings_for "$API_KEY_NAME")
   settings=(
     --function=clockify_webhook --base-image="$BASE_IMAGE" --service-account="$ACCOUNT"
@@ -84,10 +84,12 @@ make_function() {
     ${BUILDER:+--build-service-account="projects/$PROJECT/serviceAccounts/$BUILDER"}
   )
   digest=$(printf '%s\n' "$SOURCE_DIGEST" "${settings[@]}" | digest)
-  choices=keep-api-key=$KEEP_API_KEY,nightly-repair=$NIGHTLY
+  choices=keep-api-key=$KEEP_API_KEY,nightly-repair=$NIGHTLY${WITH:+,with=${WITH//,/_}}
   if is_as_wanted "$digest" "$pairs"; then
     say "function $SERVICE: is there, same source, same settings"
+    kinds=$(live label.with)
     now=keep-api-key=$(live label.keep-api-key),nightly-repair=$(live label.nightly-repair)
+    now+=${kinds:+,with=$kinds}
     [[ $now == "$choices" ]] ||
       change gcloud run services update "$SERVICE" --region="$REGION" --update-labels="$choices"
     return

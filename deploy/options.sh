@@ -17,6 +17,8 @@ usage: ./deploy.sh [options]
   --signing-secrets-file FILE          by hand: the webhooks' signing secrets, one per line
   --workspace ID                       the Clockify workspace, if the key sees several; another one
                                        beside that of the first run is repaired too, with its own key
+  --with KINDS          beside time entries: clients, projects, tasks, invoices, with commas between
+                        them; none: no longer. Salesforce first: docs/salesforce.md
   --drop-old-signing-secrets           keep only the secrets of the webhooks that there are now
   --forget-api-key      do not store the API key: no owners by e-mail, no repair (--keep-api-key)
 
@@ -49,7 +51,7 @@ HELP
 }
 
 PROJECT='' REGION=europe-west1 SERVICE=clockify-salesforce
-CREDENTIALS_FILE='' SECRETS_FILE='' API_KEY_FILE='' WORKSPACE=''
+CREDENTIALS_FILE='' SECRETS_FILE='' API_KEY_FILE='' WORKSPACE='' WITH=''
 DROP_OLD='' KEEP_API_KEY='' NIGHTLY='' ALERTS_TO='' NO_ALERTS=''
 EVENT_SUBJECT='' SALESFORCE_API_VERSION='' QUEUE='' BUILDER=''
 # '' is what an earlier run chose, else the default.
@@ -100,6 +102,7 @@ read_value() { # OPTION VALUE
     --signing-secrets-file) SECRETS_FILE=$2 ;;
     --clockify-api-key-file) API_KEY_FILE=$2 ;;
     --workspace) WORKSPACE=$2 ;;
+    --with) WITH=${2// /} ;;
     --repair-days) REPAIR_DAYS=$2 ;;
     --repair-schedule) REPAIR_SCHEDULE=$2 ;;
     --weekly-days) WEEKLY_DAYS=$2 ;;
@@ -140,7 +143,7 @@ check_options() {
   [[ $EVENT_SUBJECT != *'~~'* ]] || die "--event-subject must not hold ~~."
   [[ $NIGHTLY != yes || $KEEP_API_KEY != no ]] ||
     die "--nightly-repair needs the API key: leave --forget-api-key out."
-  # The function's own reading of its settings; only these two come from here.
-  { printf 'EVENT_SUBJECT=%s\nSALESFORCE_API_VERSION=%s\n' "$EVENT_SUBJECT" \
-    "$SALESFORCE_API_VERSION"; } | PYTHONPATH=$HERE "$PYTHON" -P "$HERE/deploy/check_settings.py"
+  # The function's own reading of its settings; only two of them come from here.
+  { printf 'EVENT_SUBJECT=%s\nSALESFORCE_API_VERSION=%s\nWITH=%s\n' "$EVENT_SUBJECT" \
+    "$SALESFORCE_API_VERSION" "$WITH"; } | PYTHONPATH=$HERE "$PYTHON" -P "$HERE/deploy/check_settings.py"
 }

@@ -69,7 +69,18 @@ choose() { # whether the API key is kept and the repair is set up: as now, as ea
   if [[ ! $DRY_RUN ]]; then ask_for_missing; fi
   [[ $asked != *yes* || $API_KEY$STORED_KEY ]] ||
     die "the Clockify API key is missing: give --clockify-api-key-file."
+  choose_kinds
   can_ask_clockify
+}
+
+choose_kinds() { # WITH: the kinds beside time entries, as now or as earlier; DROPPED: no longer
+  local each before
+  before=$(live label.with)
+  before=${before//_/,} DROPPED=''
+  WITH=${WITH:-$before}
+  for each in ${before//,/ }; do
+    if [[ $each != none && ",$WITH," != *",$each,"* ]]; then DROPPED+=${DROPPED:+,}$each; fi
+  done
 }
 
 keeps_key() { [[ $KEEP_API_KEY == yes && $API_KEY$STORED_KEY ]]; }

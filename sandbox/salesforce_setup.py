@@ -174,6 +174,8 @@ class SalesforceSetup:
         self.writes += 1
         if method == "DELETE":
             del rows[at[0]]
+            if name == "PermissionSetAssignment":
+                self._tell_the_org()
             return 204, None
         values = json.loads(body)
         if method == "PATCH":
@@ -191,7 +193,10 @@ class SalesforceSetup:
             values = {"IsActive": True, "UserRoleId": None, **values}
         if name == "UserRole":
             values = {"ParentRoleId": None, "PortalType": "None", **values}
-        return 201, {"id": self.insert(name, **values), "success": True, "errors": []}
+        made = self.insert(name, **values)
+        if name == "PermissionSetAssignment":
+            self._tell_the_org()
+        return 201, {"id": made, "success": True, "errors": []}
 
     def _check_user(self, user: Json) -> None:
         others = [each for each in self.rows["User"].values() if each.get("Id") != user.get("Id")]
@@ -269,9 +274,25 @@ class SalesforceSetup:
         for kind, name in changed:
             if kind == "PermissionSet" and not self.find("PermissionSet", Name=name):
                 self.insert("PermissionSet", Name=name)
+        self._tell_the_org()
+        if ("CustomObject", "Clockify_Project__c") in removed:
+            self.org.withdraw("data")
         for kind, name in removed:
             if kind == "PermissionSet" and (row := self.find("PermissionSet", Name=name)):
                 del self.rows["PermissionSet"][row["Id"]]
+
+    def _tell_the_org(self) -> None:
+        """Let the org have main/data where it is deployed, for whom it is assigned to."""
+        if ("CustomObject", "Clockify_Project__c") not in self.components:
+            return
+        row = self.find("PermissionSet", Name="Clockify_Data")
+        users = [user["Id"] for user in self.rows["User"].values() if user.get("ProfileId")]
+        assigned = row is not None and any(
+            self.find("PermissionSetAssignment", PermissionSetId=row["Id"], AssigneeId=user)
+            for user in users
+        )
+        self.org.assign("Clockify_Integration", *(("Clockify_Data",) if assigned else ()))
+        self.org.deploy("data", assign=())
 
     def _refused(self, key: Key, added: dict[Key, bytes]) -> str:
         """Why the org does not take a component, "" where it does."""

@@ -1,5 +1,8 @@
 """What the integration user may do: which objects and fields it sees, and which it writes."""
 
+from collections.abc import Iterable
+from pathlib import Path
+
 from sandbox.salesforce.faults import CALLER, Refusal
 from sandbox.salesforce.metadata import SYSTEM
 from sandbox.salesforce.records import Records
@@ -19,6 +22,13 @@ class Rights(Records):
         # Whether what the permission sets open for reading only is read only. Where it is off, the
         # integration user stands for whoever has the right, such as an admin's own credentials.
         self.is_strict = False
+
+    def deploy(
+        self, package: str | Path = "data", *, assign: Iterable[str] = ("Clockify_Data",)
+    ) -> None:
+        """Deploy a folder as an admin; from then on the rights are looked at strictly."""
+        super().deploy(package, assign=assign)
+        self.is_strict = True
 
     def _may(self, action: str, name: str) -> bool:
         """Whether the integration user may create, edit or delete an object's records."""

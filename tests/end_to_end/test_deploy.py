@@ -384,6 +384,17 @@ def choices(stage: Stage) -> tuple[Desk, list[Outcome]]:
     return desk, ends
 
 
+@scenario("first")
+def kinds(stage: Stage) -> tuple[Desk, list[tuple[Outcome, list[str]]]]:
+    """Two kinds beside time entries, more than the plan has room for; one of them; no option."""
+    desk = stage.twin("kinds", stage.after("first").desk)
+    runs = []
+    for options in (("--with", "tasks, projects"), ("--with=projects",), ()):
+        outcome = desk.deploy(*options)
+        runs.append((outcome, [hook["webhookEvent"] for hook in desk.clockify.hooks]))
+    return desk, runs
+
+
 @pytest.fixture(scope="module")
 def stage(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
@@ -561,6 +572,7 @@ KEYED = (*GIVEN, "--clockify-api-key-file", "{key}")
         (leave, ("--project",), "", "unknown option, or one without its value: --project"),
         (leave, ("--service", "No"), "", "--service takes 6 to 30"),
         (leave, ("--workspace", "acme"), "", "--workspace takes the id"),
+        (leave, ("--with", "clients,times"), "", "--with takes clients, projects, tasks, invoices"),
         (leave, ("--max-instances", "0"), "", "take a number from 1 on"),
         (leave, ("--alerts-to", "me"), "", "--alerts-to takes one e-mail address"),
         (leave, (*GIVEN, "--event-subject", "{{projekt}}"), "", "EVENT_SUBJECT: only"),
@@ -1110,10 +1122,11 @@ def test_no_key_says_what_to_click(deployed: Desk) -> None:
     """By hand: the URL, the events, and how to hand in their signing secrets."""
     deployed.google.values[f"{NAME}-signing-secrets"] = []
     deployed.google.version_states[f"{NAME}-clockify-api-key/1"] = "DESTROYED"
-    told = deployed.deploy()
+    told = deployed.deploy("--with", "projects,invoices")
     assert told.code == 0, told.err
     assert f"with this URL:\n  {URL}" in told.out
     assert "Timer stopped" in told.out
+    assert "! Of projects, invoices this makes no webhooks without an API key" in told.out
     assert "./deploy.sh --signing-secrets-file FILE" in told.out
 
 
@@ -1131,6 +1144,23 @@ def test_plans_limit_is_told_and_secrets_from_a_file_stay(deployed: Desk) -> Non
     assert len(new) == 3
     stored = [version.decode().split() for version in deployed.stored]
     assert stored[1:] == [["a" * 32, "b" * 32], [*new, "a" * 32, "b" * 32]]
+
+
+def test_kinds_have_their_webhooks_and_stay_chosen(
+    kinds: tuple[Desk, list[tuple[Outcome, list[str]]]],
+) -> None:
+    """What the plan has no room for is told; a kind that is dropped makes room; secrets stay."""
+    desk, [(both, first_hooks), (one, hooks), (nothing, last_hooks)] = kinds
+    assert ends([both, one, nothing]) == [0, 0, 0], both.err + one.err + nothing.err
+    assert first_hooks[6:] == ["NEW_TASK", "NEW_PROJECT", "TASK_UPDATED", "PROJECT_UPDATED"]
+    assert "plan's limit. Without: TASK_DELETED, PROJECT_DELETED" in both.err
+    assert hooks[6:] == ["NEW_PROJECT", "PROJECT_UPDATED", "PROJECT_DELETED"]
+    assert (last_hooks, nothing.writes) == (hooks, [])
+    assert desk.google.services[NAME]["metadata"]["labels"]["with"] == "projects"
+    # All signing secrets are in one, also those of messages that may still wait in the queue.
+    stored = desk.stored[-1].decode().split()
+    assert len(stored) == 11
+    assert {hook["authToken"] for hook in desk.clockify.hooks} < {*stored}
 
 
 # --- Taking it away -------------------------------------------------------------------------------

@@ -58,13 +58,16 @@ TYPES = {
     "object": ("", "CustomObject"),  # in a folder of its own name
     "field": ("fields", "CustomField"),
     "validationRule": ("validationRules", "ValidationRule"),
+    "listView": ("listViews", "ListView"),
+    "layout": ("layouts", "Layout"),
+    "tab": ("tabs", "CustomTab"),
     "permissionset": ("permissionsets", "PermissionSet"),
     "report": ("reports", "Report"),
     "reportFolder": ("reports", "ReportFolder"),
     "dashboard": ("dashboards", "Dashboard"),
     "dashboardFolder": ("dashboards", "DashboardFolder"),
 }
-IN_OBJECTS = ("CustomField", "ValidationRule")
+IN_OBJECTS = ("CustomField", "ValidationRule", "ListView")
 IN_FOLDERS = ("Report", "Dashboard")
 
 # Fields of Event that every user who may edit Events may write: they have no security of their own.
@@ -102,7 +105,11 @@ def component(path: Path) -> tuple[str, str]:
 
 
 COMPONENTS = {component(path): tree(path) for path in FILES}
+# The folder of force-app/main that a component lies in: default is what time entries need, data
+# what the other kinds need beside it.
+PART = {component(path): path.relative_to(FORCE_APP / "main").parts[0] for path in FILES}
 STATE = "Clockify_State__c"
+PROJECT, INVOICE, LINE = "Clockify_Project__c", "Clockify_Invoice__c", "Clockify_Invoice_Line__c"
 # The ids that people are matched by: field with its object.
 IDS = {
     "User.Clockify_User_Id__c",
@@ -111,14 +118,14 @@ IDS = {
 }
 
 
-def names(kind: str) -> set[str]:
-    """The full names of all components of a type."""
-    return {name for type_, name in COMPONENTS if type_ == kind}
+def names(kind: str, part: str = "") -> set[str]:
+    """The full names of all components of a type, in one part of force-app or in all."""
+    return {name for (type_, name), of in PART.items() if type_ == kind and part in ("", of)}
 
 
-def fields(object_: str) -> dict[str, etree._Element]:
-    """An object's custom fields by name."""
-    full = [name.split(".") for name in names("CustomField")]
+def fields(object_: str, part: str) -> dict[str, etree._Element]:
+    """An object's custom fields by name, in one part of force-app."""
+    full = [name.split(".") for name in names("CustomField", part)]
     return {
         name: COMPONENTS["CustomField", f"{owner}.{name}"]
         for owner, name in full
@@ -200,7 +207,7 @@ def test_what_an_older_version_left_is_taken_out_by_the_documented_command(
     salesforce_cli: list[str], tmp_path: Path
 ) -> None:
     (command,) = re.findall(
-        r"^ *\$ sf (project deploy start (?:.+\\\n)*.*destructive.*\n)",
+        r"^ *\$ sf (project deploy start --manifest manifest/package(?:.+\\\n)*.*destructive.*\n)",
         (ROOT / "docs" / "salesforce.md").read_text(),
         re.M,
     )
@@ -209,17 +216,14 @@ def test_what_an_older_version_left_is_taken_out_by_the_documented_command(
     assert given.pop("--target-org") == "acme"
     help_text = run_cli([*salesforce_cli, *words[:3], "--help"], tmp_path)
     assert all(f"{flag}=<value>" in help_text or flag in help_text for flag in given)
-    # What the command makes of the manifests, by the CLI's own library.
-    modules = Path(salesforce_cli[1]).parents[3]
-    run_cli([salesforce_cli[0], "-e", PACK, str(modules), str(ROOT), json.dumps(given)], tmp_path)
-    packed = {path.name: members(path) for path in tmp_path.glob("out/*.xml")}
+    packed = pack(salesforce_cli, given, tmp_path)
     assert packed == {
         # Before the permission sets are deployed, the rules; then what these named no more.
         "destructiveChangesPre.xml": {
             ("ValidationRule", f"Event.Clockify_{name}")
             for name in ("Version", "Links_OwnerId", "Links_WhatId", "Links_WhoId")
         },
-        "package.xml": {("PermissionSet", name) for name in names("PermissionSet")},
+        "package.xml": {("PermissionSet", name) for name in names("PermissionSet", "default")},
         "destructiveChangesPost.xml": {
             ("CustomField", "Activity.Clockify_Version__c"),
             ("CustomPermission", "Clockify_Integration"),
@@ -229,6 +233,36 @@ def test_what_an_older_version_left_is_taken_out_by_the_documented_command(
     assert gone.isdisjoint(COMPONENTS)
     texts = [path.read_text() for path in FILES]
     assert not any("Clockify_Version" in text or "customPermission" in text for text in texts)
+
+
+def pack(cli: list[str], flags: dict[str, str], folder: Path) -> dict[str, set[tuple[str, str]]]:
+    """What `sf project deploy start` makes of manifests, by the CLI's own library."""
+    modules = Path(cli[1]).parents[3]
+    run_cli([cli[0], "-e", PACK, str(modules), str(ROOT), json.dumps(flags)], folder)
+    return {path.name: members(path) for path in folder.glob("out/*.xml")}
+
+
+def test_the_other_kinds_metadata_is_taken_out_whole_and_nothing_else_is(
+    salesforce_cli: list[str], tmp_path: Path
+) -> None:
+    flags = {
+        "--manifest": "manifest/data/package.xml",
+        "--pre-destructive-changes": "manifest/data/destructiveChangesPre.xml",
+        "--post-destructive-changes": "manifest/data/destructiveChangesPost.xml",
+    }
+    packed = pack(salesforce_cli, flags, tmp_path)
+    pre = {(kind, name) for kind in IN_FOLDERS for name in names(kind, "data")}
+    # The CLI lists an object with what it consists of; its page goes with it. Empty folders stay:
+    # the CLI names them with a slash, and nobody says whether an org deletes what is so named.
+    left = {*IN_FOLDERS, "Layout", "ReportFolder", "DashboardFolder"}
+    post = {
+        (kind, name) for kind, name in COMPONENTS if PART[kind, name] == "data" and kind not in left
+    }
+    assert packed == {
+        "destructiveChangesPre.xml": pre,
+        "package.xml": set(),
+        "destructiveChangesPost.xml": post,
+    }
 
 
 def test_file_in_a_wrong_place_is_refused_by_the_salesforce_cli(
@@ -259,7 +293,7 @@ def test_file_holds_what_its_name_says(path: Path, schema: etree.XMLSchema) -> N
     assert path.read_text().startswith('<?xml version="1.0" encoding="UTF-8"?>\n')
 
 
-@pytest.mark.parametrize("path", sorted(MANIFESTS.iterdir()), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(MANIFESTS.rglob("*.xml")), ids=lambda path: path.name)
 def test_manifest_is_a_package_of_the_projects_api_version(
     path: Path, schema: etree.XMLSchema
 ) -> None:
@@ -280,8 +314,9 @@ def test_unknown_element_is_refused_by_the_schema(schema: etree.XMLSchema) -> No
 def test_fields_are_those_that_the_product_names() -> None:
     named = {name for path in PRODUCT for name in re.findall(r"\b[A-Z]\w*__c\b", path.read_text())}
     deployed = {name.split(".")[1] for name in names("CustomField")} | names("CustomObject")
-    assert deployed == named
-    assert {name.split(".")[0] for name in names("CustomField")} == {
+    for_events = {name.split(".")[1] for name in names("CustomField", "default")}
+    assert for_events <= named <= deployed
+    assert {name.split(".")[0] for name in names("CustomField", "default")} == {
         "Activity",  # whose fields Event has
         "User",
         "Account",
@@ -292,8 +327,8 @@ def test_fields_are_those_that_the_product_names() -> None:
 
 def test_field_of_event_takes_the_longest_value() -> None:
     values = {name: value for name, value in written().items() if name.endswith("__c")}
-    assert values.keys() == fields("Activity").keys()
-    for name, field in fields("Activity").items():
+    assert values.keys() == fields("Activity", "default").keys()
+    for name, field in fields("Activity", "default").items():
         value, kind = values[name], field.findtext("type")
         if isinstance(value, str):
             assert (kind, len(value) <= int(field.findtext("length"))) == ("Text", True)
@@ -310,24 +345,28 @@ def test_field_of_event_takes_the_longest_value() -> None:
     "name",
     [
         f"Activity.{mapping.EXTERNAL_ID}",
+        "Activity.Clockify_Task_Id__c",
         *sorted(IDS),
+        f"{PROJECT}.Clockify_Project_Id__c",
+        f"{INVOICE}.Clockify_Invoice_Id__c",
+        f"{LINE}.Key__c",
     ],
 )
 def test_field_of_an_id_holds_any_id_once(name: str) -> None:
     field = COMPONENTS["CustomField", name]
-    properties = ("type", "length", "externalId", "unique", "caseSensitive", "required")
+    properties = ("type", "externalId", "unique", "caseSensitive", "required")
+    # A record of an object of ours is nothing without its id; of theirs most have none.
+    required = str(name.split(".")[0] in (PROJECT, INVOICE, LINE)).lower()
     assert [field.findtext(each) for each in properties] == [
-        "Text",
-        "64",
-        "true",
-        "true",
-        "true",
-        "false",
+        *("Text", "true", "true", "true"),
+        required,
     ]
+    # A line's key is an invoice's id and a place.
+    assert field.findtext("length") == ("100" if name.endswith("Key__c") else "64")
 
 
 def test_no_other_field_is_unique_or_required() -> None:
-    for name, field in fields("Activity").items():
+    for name, field in fields("Activity", "default").items():
         if name != mapping.EXTERNAL_ID:
             for each in ("externalId", "unique", "required"):
                 assert field.findtext(each) in (None, "false"), (name, each)
@@ -346,7 +385,7 @@ def test_state_is_kept_apart_from_people_and_their_features() -> None:
 
 
 def test_state_has_a_key_two_versions_and_a_long_text() -> None:
-    state = fields(STATE)
+    state = fields(STATE, "default")
     properties = ("type", "length", "precision", "scale", "required")
     assert {
         name: [field.findtext(each) for each in properties] for name, field in state.items()
@@ -435,7 +474,7 @@ def test_integration_user_may_do_what_it_needs_and_no_more() -> None:
 def test_readers_see_what_the_reports_show_and_edit_nothing() -> None:
     shown = {
         name.removeprefix("Activity.")
-        for report in names("Report")
+        for report in names("Report", "hours")
         for element in COMPONENTS["Report", report].iter("field", "column", "groupingColumn")
         if (name := str(element.text)).startswith("Activity.")
     }
@@ -445,13 +484,13 @@ def test_readers_see_what_the_reports_show_and_edit_nothing() -> None:
 
 
 def test_admins_see_every_field_and_edit_the_ids_of_the_match() -> None:
-    assert permitted("Clockify_Admin", "readable") == shared(fields("Activity")) | IDS
+    assert permitted("Clockify_Admin", "readable") == shared(fields("Activity", "default")) | IDS
     assert permitted("Clockify_Admin", "editable") == IDS
 
 
 def test_report_sums_the_hours_of_clockify_only() -> None:
-    assert len(names("Report")) == 4
-    for name in names("Report"):
+    assert len(names("Report", "hours")) == 4
+    for name in names("Report", "hours"):
         report = COMPONENTS["Report", name]
         summed = [
             column.findtext("field")
@@ -477,12 +516,191 @@ def test_report_sums_the_hours_of_clockify_only() -> None:
         assert grouped not in {each.text for each in report.iterfind("columns/field")}
 
 
-def test_dashboard_shows_every_report_to_each_person_as_they_may_see_it() -> None:
-    (dashboard,) = (COMPONENTS["Dashboard", name] for name in names("Dashboard"))
-    assert {each.text for each in dashboard.iter("report")} == names("Report")
+@pytest.mark.parametrize("part", ["hours", "data"])
+def test_dashboard_shows_every_report_to_each_person_as_they_may_see_it(part: str) -> None:
+    (dashboard,) = (COMPONENTS["Dashboard", name] for name in names("Dashboard", part))
+    assert {each.text for each in dashboard.iter("report")} == names("Report", part)
     # Another running user would show everybody's hours to everybody, and need a name to deploy.
     assert dashboard.findtext("dashboardType") == "LoggedInUser"
     assert dashboard.find("runningUser") is None
+
+
+# What the other kinds need, beside their ids ------------------------------------------------------
+
+AMOUNT = HOURS = ("Number", "18", "2")  # Setup calls it Number(16, 2)
+TEXT, LONG, LOOKUP = ("Text", "255"), ("LongTextArea", "32768"), ("Lookup", "Account")
+CHECKBOX, DATE, ID = ("Checkbox",), ("Date",), ("Text", "64")
+ROLL_UP: dict[str, tuple[str, ...]] = {
+    "Clockify_Hours__c": HOURS,
+    "Clockify_Billable_Hours__c": HOURS,
+}
+DATA: dict[str, dict[str, tuple[str, ...]]] = {
+    "Activity": {"Clockify_Task_Id__c": ID},
+    "Account": ROLL_UP,
+    "Opportunity": ROLL_UP,
+    PROJECT: {
+        "Clockify_Project_Id__c": ID,
+        "Clockify_Workspace_Id__c": ID,
+        "Full_Name__c": TEXT,
+        "Account__c": LOOKUP,
+        "Client__c": TEXT,
+        **dict.fromkeys(("Billable__c", "Archived__c", "Deleted__c"), CHECKBOX),
+        "Note__c": LONG,
+        "Color__c": TEXT,
+        **dict.fromkeys(("Estimate_Hours__c", "Tracked_Hours__c", "Billable_Hours__c"), HOURS),
+        "Amount__c": AMOUNT,
+    },
+    INVOICE: {
+        "Clockify_Invoice_Id__c": ID,
+        "Clockify_Workspace_Id__c": ID,
+        "Status__c": TEXT,
+        **dict.fromkeys(("Issued__c", "Due__c"), DATE),
+        "Currency__c": TEXT,
+        **dict.fromkeys(("Subtotal__c", "Discount__c", "Tax__c", "Tax_2__c", "Amount__c"), AMOUNT),
+        "Subject__c": TEXT,
+        "Note__c": LONG,
+        "Client__c": TEXT,
+        "Account__c": LOOKUP,
+    },
+    LINE: {
+        "Key__c": ("Text", "100"),
+        "Invoice__c": ("Lookup", INVOICE),
+        "Order__c": ("Number", "9", "0"),
+        "Quantity__c": ("Number", "18", "4"),
+        "Description__c": LONG,
+        **dict.fromkeys(("Unit_Price__c", "Amount__c"), AMOUNT),
+    },
+}
+# Apart from the fields that are required: these are everybody's who may see the record.
+SECURED = {
+    f"{name}.{field}"
+    for owner, of in DATA.items()
+    for field in of
+    for name in (("Event", "Task") if owner == "Activity" else (owner,))
+    if COMPONENTS["CustomField", f"{owner}.{field}"].findtext("required") != "true"
+}
+
+
+def rights(permission_set: str) -> dict[str, set[str]]:
+    """What a permission set allows of each object."""
+    return {
+        each.findtext("object"): {right.tag for right in each if right.text == "true"}
+        for each in COMPONENTS["PermissionSet", permission_set].iterfind("objectPermissions")
+    }
+
+
+def test_fields_of_the_other_kinds_are_of_their_types() -> None:
+    properties = ("type", "length", "referenceTo", "precision", "scale")
+    found = {
+        owner: {
+            name: tuple(text for each in properties if (text := field.findtext(each)))
+            for name, field in fields(owner, "data").items()
+        }
+        for owner in {name.split(".")[0] for name in names("CustomField", "data")}
+    }
+    assert found == DATA
+
+
+def test_lookups_are_named_as_queries_name_them_and_hold_nothing_back() -> None:
+    relations = {}
+    for owner, of in DATA.items():
+        for name, kind in of.items():
+            field = COMPONENTS["CustomField", f"{owner}.{name}"]
+            if kind[0] == "Lookup":
+                relations[owner] = field.findtext("relationshipName")
+                # Whoever deletes the account, or the invoice, is not kept from it.
+                assert field.findtext("deleteConstraint") == "SetNull"
+                assert field.findtext("required") == "false"
+    assert relations == {PROJECT: "Clockify_Projects", INVOICE: "Clockify_Invoices", LINE: "Lines"}
+
+
+@pytest.mark.parametrize("name", [PROJECT, INVOICE, LINE])
+def test_object_of_another_kind_is_one_that_people_look_at(name: str) -> None:
+    object_ = COMPONENTS["CustomObject", name]
+    on = {
+        each.tag
+        for each in object_
+        if each.tag.startswith(("enable", "allow")) and each.text == "true"
+    }
+    # Events and Tasks are related to projects.
+    activities = {"enableActivities"} if name == PROJECT else set()
+    assert on == activities | {
+        *("enableBulkApi", "enableReports", "enableSearch", "enableSharing", "enableStreamingApi"),
+    }
+    assert object_.findtext("deploymentStatus") == "Deployed"
+    assert object_.findtext("sharingModel") == "ReadWrite"  # who may edit is in permission sets
+    numbered = name == LINE
+    assert object_.findtext("nameField/type") == ("AutoNumber" if numbered else "Text")
+    if not numbered:
+        assert name in names("CustomTab")
+        assert f"{name}.All" in names("ListView")
+
+
+@pytest.mark.parametrize("name", [PROJECT, INVOICE, LINE])
+def test_page_shows_every_field_of_its_object(name: str) -> None:
+    label = COMPONENTS["CustomObject", name].findtext("label")
+    layout = COMPONENTS["Layout", f"{name}-{label} Layout"]
+    items = {
+        each.findtext("field"): each.findtext("behavior") for each in layout.iter("layoutItems")
+    }
+    assert items.keys() == DATA[name].keys() | {"Name"}
+    for field in DATA[name]:
+        required = COMPONENTS["CustomField", f"{name}.{field}"].findtext("required") == "true"
+        assert (items[field] == "Required") == required
+
+
+def test_integration_user_may_write_the_other_kinds_and_no_more() -> None:
+    own = {"allowCreate", "allowEdit", "allowRead"}
+    assert permitted("Clockify_Data", "editable") == SECURED | {"Account.Clockify_Client_Id__c"}
+    assert permitted("Clockify_Data", "readable") == permitted("Clockify_Data", "editable")
+    assert rights("Clockify_Data") == {
+        "Account": own,
+        "Opportunity": {"allowEdit", "allowRead"},  # the hours
+        PROJECT: own,
+        INVOICE: own,
+        # Lines that are gone, also those that another integration user has made.
+        LINE: own | {"allowDelete", "modifyAllRecords", "viewAllRecords"},
+    }
+    data = COMPONENTS["PermissionSet", "Clockify_Data"]
+    user = {each.findtext("name") for each in data.iterfind("userPermissions")}
+    assert user == {"ActivitiesAccess", "EditTask"}
+    assert data.findtext("label") == "Clockify Data"
+    assert data.find("license") is None
+
+
+def test_readers_of_the_other_kinds_see_all_of_them_and_edit_nothing() -> None:
+    assert permitted("Clockify_Data_Reader", "readable") == SECURED
+    assert permitted("Clockify_Data_Reader", "editable") == set()
+    assert rights("Clockify_Data_Reader") == {
+        name: {"allowRead"} for name in (PROJECT, INVOICE, LINE)
+    }
+    tabs = COMPONENTS["PermissionSet", "Clockify_Data_Reader"].iterfind("tabSettings")
+    assert {each.findtext("tab"): each.findtext("visibility") for each in tabs} == dict.fromkeys(
+        names("CustomTab"), "Visible"
+    )
+
+
+def test_reports_of_the_other_kinds_name_fields_that_there_are() -> None:
+    assert names("Report", "data") == {
+        "Clockify_Data/Clockify_Estimate_and_Tracked",
+        "Clockify_Data/Clockify_Hours_of_Accounts",
+    }
+    for name in names("Report", "data"):
+        report = COMPONENTS["Report", name]
+        named = {str(each.text) for each in report.iter("field", "column", "groupingColumn")}
+        assert {each for each in named if each.endswith("__c")} <= SECURED
+        grouped = report.findtext("groupingsDown/field")
+        assert report.findtext("chart/groupingColumn") == grouped
+        charted = {each.findtext("column") for each in report.iterfind("chart/chartSummaries")}
+        summed = {
+            each.findtext("field")
+            for each in report.iterfind("columns")
+            if each.findtext("aggregateTypes") == "Sum"
+        }
+        assert charted <= summed
+    # A report's unique name is one of the whole org's.
+    unique = [name.split("/")[1] for name in names("Report")]
+    assert len(unique) == len(set(unique))
 
 
 def test_project_says_the_api_version_that_the_product_speaks() -> None:

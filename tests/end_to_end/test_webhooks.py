@@ -1,5 +1,6 @@
 """commands.webhooks as a process, against a stand-in of Clockify on loopback."""
 
+import json
 import os
 import re
 import subprocess
@@ -9,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from commands import webhooks
-from sandbox.clockify import API_HOST, KEY, WORKSPACE, ClockifyApi, Faults
+from commands import kinds, webhooks
+from sandbox.clockify import API_HOST, KEY, WORKSPACE, Answer, ClockifyApi, Faults
 from sandbox.google_apis import GoogleApis
 
 HERE = Path(__file__).resolve().parents[2]
@@ -104,6 +105,102 @@ def test_plans_limit_stops_with_a_clear_message(internet: GoogleApis, tmp_path: 
     assert [hook["webhookEvent"] for hook in clockify.hooks] == list(webhooks.EVENTS[:3])
     assert "plan's limit. Without: TIME_ENTRY_DELETED" in result.stderr
     assert len(result.stdout.split()) == 3
+
+
+# The other kinds ----------------------------------------------------------------------------------
+
+ALL = ",".join(kinds.KINDS)
+
+
+def events(clockify: ClockifyApi) -> list[str]:
+    """The events of the webhooks that there are, in the order in which they were made."""
+    return [str(hook["webhookEvent"]) for hook in clockify.hooks]
+
+
+def test_kinds_have_a_webhook_for_each_event_after_those_of_time_entries(
+    internet: GoogleApis, tmp_path: Path
+) -> None:
+    """What creates a record comes before what changes one, and that before what deletes one."""
+    clockify = ClockifyApi(webhook_limit=100)
+    result = run(internet, clockify, tmp_path, "--with", ALL)
+    assert result.returncode == 0
+    assert events(clockify) == [
+        *webhooks.EVENTS,
+        *("NEW_CLIENT", "NEW_PROJECT", "NEW_TASK", "NEW_INVOICE"),
+        *("CLIENT_UPDATED", "PROJECT_UPDATED", "TASK_UPDATED", "INVOICE_UPDATED"),
+        *("CLIENT_DELETED", "PROJECT_DELETED", "TASK_DELETED"),
+    ]
+    assert all(2 <= len(hook["name"]) <= 30 for hook in clockify.created)
+    # All secrets in one list, for one secret of Secret Manager's.
+    assert result.stdout.split() == [hook["authToken"] for hook in clockify.hooks]
+    again = run(internet, clockify, tmp_path, "--with", ALL)
+    assert (again.stdout, len(clockify.created)) == (result.stdout, 17)
+
+
+def test_kind_that_is_dropped_loses_its_webhooks_and_no_other_one_does(
+    internet: GoogleApis, tmp_path: Path
+) -> None:
+    clockify = ClockifyApi(webhook_limit=100)
+    run(internet, clockify, tmp_path, "--with", "tasks,projects")
+    clockify.add_webhook("NEW_TASK", "https://example.com/hook")
+    clockify.add_webhook("NEW_CLIENT", URL)  # by hand
+    dry = run(internet, clockify, tmp_path, "--with=projects", "--without=tasks", "--dry-run")
+    assert "TASK_DELETED: would be deleted" in dry.stderr
+    result = run(internet, clockify, tmp_path, "--with", "projects", "--without", "tasks")
+    assert result.returncode == 0
+    assert "NEW_CLIENT: is there and was not asked for (--with): it stays" in result.stderr
+    left = [*kinds.events_of(["projects"]), "NEW_TASK", "NEW_CLIENT"]
+    assert events(clockify) == left
+    run(internet, clockify, tmp_path, "--delete")
+    assert [hook["url"] for hook in clockify.hooks] == ["https://example.com/hook"]
+
+
+def test_plan_without_room_for_all_names_what_is_left_out(
+    internet: GoogleApis, tmp_path: Path
+) -> None:
+    clockify = ClockifyApi(webhook_limit=10)
+    result = run(internet, clockify, tmp_path, "--with", ALL)
+    assert (result.returncode, len(result.stdout.split())) == (0, 10)
+    left_out = kinds.events_of(kinds.KINDS)[10:]
+    assert f"plan's limit. Without: {', '.join(left_out)}" in result.stderr
+    assert "Free has 3 webhooks a workspace" in result.stderr
+
+
+def test_plan_without_invoices_has_all_other_webhooks(internet: GoogleApis, tmp_path: Path) -> None:
+    """The first refusal may be the kind's, so the next event is tried."""
+    clockify = ClockifyApi(webhook_limit=100)
+    asked = []
+
+    def basic(method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
+        event = json.loads(body)["webhookEvent"] if method == "POST" else ""
+        asked.append(event)
+        if "INVOICE" in event:
+            return 403, {"message": "Feature is not available", "code": 403}, {}
+        return clockify(method, path, headers, body)
+
+    internet.others[API_HOST] = basic
+    result = start(internet, tmp_path, "--url", URL, "--with", ALL)
+    assert result.returncode == 0
+    assert [event for event in asked if "INVOICE" in event] == ["NEW_INVOICE"]
+    assert events(clockify) == [e for e in kinds.events_of(kinds.KINDS) if "INVOICE" not in e]
+    assert (
+        "no webhooks for invoices in this plan. Without: NEW_INVOICE, INVOICE_UPDATED"
+        in result.stderr
+    )
+    assert "invoices need Standard" in result.stderr
+
+
+def test_wrong_kind_is_named_before_anything_is_asked(internet: GoogleApis, tmp_path: Path) -> None:
+    clockify = ClockifyApi()
+    result = run(internet, clockify, tmp_path, "--with", "clients,time\x1b[2J")
+    assert (result.returncode, result.stdout, clockify.requests) == (1, "", [])
+    assert result.stderr == (
+        "--with takes clients, projects, tasks, invoices, with commas between them, or none; not"
+        " 'time[2J'.\n"
+    )
+
+
+# What goes wrong ----------------------------------------------------------------------------------
 
 
 def test_full_workspace_is_an_error(internet: GoogleApis, tmp_path: Path) -> None:
