@@ -10,7 +10,6 @@ from clockify_salesforce.salesforce.client import Part
 from clockify_salesforce.salesforce.errors import SalesforceRefused
 from clockify_salesforce.salesforce.event import EventDraft
 from clockify_salesforce.salesforce.wish import LINK_FIELDS, marked
-from mapping import EXTERNAL_ID
 
 Json = dict[str, Any]
 
@@ -21,7 +20,7 @@ GONE = ("ENTITY_IS_DELETED", "NOT_FOUND")
 
 @dataclass(slots=True)
 class Change:
-    """An Event that is to be created (`record_id` None) or updated."""
+    """An Event or Task that is to be created (`record_id` None) or updated."""
 
     draft: EventDraft
     record_id: str | None
@@ -29,13 +28,14 @@ class Change:
 
     @property
     def entry_id(self) -> str:
-        """The time entry's id."""
+        """Clockify's id of it."""
         return self.draft.upsert.entry_id
 
     @property
     def path(self) -> str:
         """Where a collection of such changes goes, behind composite/sobjects."""
-        return "" if self.record_id else f"/Event/{EXTERNAL_ID}"
+        target = self.draft.upsert.target
+        return "" if self.record_id else f"/{target.object}/{target.external_id}"
 
     @property
     def is_shortened(self) -> bool:
@@ -44,8 +44,9 @@ class Change:
 
     def record(self) -> Json:
         """As a collection takes it."""
-        key = {"id": self.record_id} if self.record_id else {EXTERNAL_ID: self.entry_id}
-        return {"attributes": {"type": "Event"}} | key | self.draft.body()
+        target = self.draft.upsert.target
+        key = {"id": self.record_id} if self.record_id else {target.external_id: self.entry_id}
+        return {"attributes": {"type": target.object}} | key | self.draft.body()
 
     def cell(self) -> "Cell":
         """Which of the heaps of `Heaps` it belongs to."""

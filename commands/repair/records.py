@@ -122,15 +122,13 @@ class Records:
         references: References,
         *,
         refuse: Callable[[str, str], None],
-        extra: Mapping[str, Field] | None = None,
     ) -> None:
-        """`extra`: fields that are compared too, beside those that the kind writes."""
+        """`refuse` takes an id and the reason."""
         self._org = org
         self._kind = kind
         self._workspace = workspace
         self._references = references
         self._refuse = refuse
-        self._extra = list(extra or ())
         self.seen: set[str] = set()
 
     def read(self, contents: Iterable[Json]) -> list[Record]:
@@ -160,8 +158,10 @@ class Records:
             return found
         self._references.read(each for one in decisions for each in one.references)
         target = decisions[0].target
+        more = more or {}
+        extra = [name for one in decisions for name in more.get(one.entry_id, {})]
         names = dict.fromkeys(
-            ["Id", target.external_id, *decisions[0].fields, *self._extra]
+            ["Id", target.external_id, *decisions[0].fields, *extra]
             + [each.field for each in decisions[0].references]
         )
         rows = {
@@ -176,7 +176,7 @@ class Records:
         }
         for decision in decisions:
             links = self._references.fields(decision.references)
-            wanted = dict(decision.fields) | links | dict((more or {}).get(decision.entry_id, {}))
+            wanted = dict(decision.fields) | links | dict(more.get(decision.entry_id, {}))
             self._compare_one(found, decision, wanted, links, rows.get(decision.entry_id))
         return found
 
