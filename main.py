@@ -63,7 +63,7 @@ def check(request: flask.Request) -> Message:
 def decide(message: Message) -> list[Entry | Outcome | Waiting]:
     """Say what each time entry of the message means. Raises BadMessage; nothing is done yet."""
     now_ms = INSTANCE.receipts.now_ms()
-    return entries.read(message, rules=INSTANCE.rules, now_ms=now_ms, tell=INSTANCE.tell_groups)
+    return entries.read(message, rules=INSTANCE.rules, now_ms=now_ms, tell=INSTANCE.tell)
 
 
 def apply(message: Message, found: Sequence[Entry | Outcome | Waiting]) -> list[Outcome | Waiting]:

@@ -1,7 +1,9 @@
 """Decide what a Clockify message means for Salesforce: upsert an Event, delete it, or nothing.
 
 Values in, frozen decisions out: no clock, no environment, no network, no file. What a time entry
-looks like: https://docs.clockify.me/#tag/Time-entry; which webhooks there are:
+means is decided here; a client, project, task or invoice has a module of its own in
+`clockify_salesforce/kinds`. What a time entry looks like:
+https://docs.clockify.me/#tag/Time-entry; which webhooks there are:
 https://clockify.me/help/integrations/webhooks. What an Event may hold:
 https://developer.salesforce.com/docs/atlas.en-us.object_reference.meta/object_reference/sforce_api_objects_event.htm
 """
@@ -10,20 +12,31 @@ import json
 import re
 import string
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from clockify_salesforce import kinds
+from clockify_salesforce.decisions import EVENT as EVENT
+from clockify_salesforce.decisions import Decision as Decision
+from clockify_salesforce.decisions import Delete as Delete
+from clockify_salesforce.decisions import Field as Field
+from clockify_salesforce.decisions import Ignore as Ignore
+from clockify_salesforce.decisions import Match as Match
+from clockify_salesforce.decisions import Record as Record
+from clockify_salesforce.decisions import Running as Running
+from clockify_salesforce.decisions import Target as Target
+from clockify_salesforce.decisions import Upsert as Upsert
+from clockify_salesforce.decisions import Withdraw as Withdraw
 from clockify_salesforce.errors import BadMessage, SettingsError, UnusableEntry
 from clockify_salesforce.mapping_rules import DEFAULT_RULES as DEFAULT_RULES
 from clockify_salesforce.mapping_rules import DEFAULT_SUBJECT as DEFAULT_SUBJECT
 from clockify_salesforce.mapping_rules import LOGGED_BY, NotTold, Read, template
 from clockify_salesforce.mapping_rules import NAMES as NAMES
-from clockify_salesforce.mapping_rules import Field as Field
 from clockify_salesforce.mapping_rules import Rules as Rules
 from clockify_salesforce.time_entry import DELETED_USER, TimeEntry, read_time_entry
 from clockify_salesforce.time_entry import Json as Json
 
-EXTERNAL_ID = "Clockify_Time_Entry_Id__c"
+EXTERNAL_ID = EVENT.external_id
 
 STARTED = "NEW_TIMER_STARTED"
 RESTORED = "TIME_ENTRY_RESTORED"
@@ -32,6 +45,9 @@ UPSERTS = frozenset({"TIMER_STOPPED", "NEW_TIME_ENTRY", UPDATED, RESTORED, "TIME
 DELETES = frozenset({"TIME_ENTRY_DELETED", "TIME_ENTRY_BATCH_DELETED"})
 # Only these may carry several time entries; elsewhere a list is a mistake that must be heard.
 LISTS = frozenset({"TIME_ENTRY_SPLIT", "TIME_ENTRY_BATCH_DELETED"})
+
+# What is decided upon; of all else, nothing is done and the body is not looked at.
+KNOWN = UPSERTS | DELETES | kinds.BY_EVENT.keys()
 
 # An org that has not switched multiday events on refuses more than 1,440 minutes.
 LONGEST_EVENT = timedelta(hours=24)
@@ -45,64 +61,6 @@ _TEST_ID = re.compile(r"5e[0-9a-f]{22}|5f[0-9a-f]{22}|6[01][0-9a-f]{22}")  # 202
 
 # Clockify's browser extension: "#<Salesforce id> <title of the page>".
 _RECORD_LINK = re.compile(r"#([A-Za-z0-9]{15}(?:[A-Za-z0-9]{3})?)(?!\S)")
-
-
-@dataclass(frozen=True, slots=True)
-class Upsert:
-    """Write one Event.
-
-    `event`: Salesforce field -> value, without the external id, owner and links. `on_create`: the
-    fields that only a new Event gets. `shortened`: the fields that replace those of `event` where
-    the org refuses more than 24 hours; None for an entry that is not longer. The rest is what owner
-    and links are looked up by.
-    """
-
-    entry_id: str
-    event: Mapping[str, Field]
-    on_create: Mapping[str, Field] = field(default_factory=dict)
-    shortened: Mapping[str, Field] | None = None
-    user_id: str | None = None
-    user_email: str | None = None
-    record_id: str | None = None  # 18 characters, out of the description
-    project_id: str | None = None
-    client_id: str | None = None
-    workspace_id: str | None = None
-    user_is_lost: bool = False  # deleted in Clockify: see `with_known_name`
-
-
-@dataclass(frozen=True, slots=True)
-class Withdraw:
-    """The entry lives, but gets no Event, and why: one that is there goes away."""
-
-    entry_id: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Delete:
-    """Take one Event away. `finished`: the entry had an end, so an Event of it may exist."""
-
-    entry_id: str
-    finished: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """The entry's timer runs: no Event of this message, but the entry is alive."""
-
-    entry_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Ignore:
-    """Nothing to do in Salesforce, and why. `warning`: somebody should look at it."""
-
-    reason: str
-    entry_id: str | None = None
-    warning: bool = False
-
-
-Decision = Upsert | Withdraw | Delete | Running | Ignore
 
 
 def parse(body: bytes) -> Json:
@@ -142,6 +100,8 @@ def decide(event_type: str | None, entry: Json, *, rules: Rules = DEFAULT_RULES)
     entry. Raises BadMessage naming the field that cannot be read, UnusableEntry for what no repeat
     can make right.
     """
+    if kind := kinds.BY_EVENT.get(event_type or ""):
+        return kinds.decide(kind, entry, gone=event_type in kind.deletes)
     if event_type is not None and event_type not in UPSERTS | DELETES:
         return _ignored_kind(event_type, entry)
     if not isinstance(entry, dict):
@@ -164,12 +124,14 @@ def decide(event_type: str | None, entry: Json, *, rules: Rules = DEFAULT_RULES)
     return _filtered(read, start, end, rules)
 
 
-def essential(entry: Json, *, rules: Rules = DEFAULT_RULES) -> Json:
+def essential(entry: Json, *, rules: Rules = DEFAULT_RULES, event_type: str | None = None) -> Json:
     """Reduce an entry to what `decide` reads, clean and bounded.
 
     `decide` reads an entry and what this gives of it the same. As JSON in UTF-8 it has at most
-    96,000 bytes, which fits a Cloud Tasks task.
+    96,000 bytes, which fits a Cloud Tasks task; an invoice of hundreds of lines may have more.
     """
+    if kind := kinds.BY_EVENT.get(event_type or ""):
+        return kinds.essential(kind, entry)
     if not isinstance(entry, dict):
         return None
     return read_time_entry(entry, rules.custom_fields).as_json()

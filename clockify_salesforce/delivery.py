@@ -1,4 +1,4 @@
-"""Bring one time entry of a message to Salesforce: read, decide, write, and again if overtaken.
+"""Bring one record of a message to Salesforce: read, decide, write, and again if overtaken.
 
 What counts as the newest is decided in `state.py`, purely; that only one of two writers goes
 through is Salesforce's part (`salesforce/records.py`). So any number of instances may do this at
@@ -7,22 +7,25 @@ once, and each may be killed at any moment: what is here in memory only saves ca
 
 import time
 from collections import OrderedDict
+from functools import partial
 from typing import Protocol
 
 import mapping
+from clockify_salesforce import kinds
 from clockify_salesforce import state as states
-from clockify_salesforce.clockify.client import ClockifyError
+from clockify_salesforce.clockify.client import ClockifyError, NoWorkspace
+from clockify_salesforce.decisions import TIME_ENTRY, Match, Record
 from clockify_salesforce.errors import NotRestored, SalesforceUnavailable, SettingsError
 from clockify_salesforce.mapping_rules import Rules
 from clockify_salesforce.message import Entry, Message, Outcome, Result
 from clockify_salesforce.receipts import Receipts
-from clockify_salesforce.salesforce.directory import Directory
-from clockify_salesforce.salesforce.event import EventDraft, Removal
+from clockify_salesforce.salesforce.drafts import Drafts
+from clockify_salesforce.salesforce.errors import SalesforceRefused
 from clockify_salesforce.salesforce.records import Conflict, Draft, Known, Nothing, Records
 from clockify_salesforce.state import Action, Next, Receipt, Step
 from clockify_salesforce.time_entry import workspace_of
 from clockify_salesforce.turns import Turns
-from mapping import Decision, Delete, Ignore, Json, Running, Upsert, Withdraw
+from mapping import Decision, Delete, Ignore, Json, Running, Withdraw
 
 TRIES = 5  # against other instances' writes of the same record
 REMEMBERED = 4096  # records
@@ -30,12 +33,15 @@ REMEMBERED = 4096  # records
 TRUSTED_S = 5.0
 # Before these there has been nothing to know of their time entry.
 _CREATES = frozenset({"TIMER_STOPPED", "NEW_TIME_ENTRY", None})
+# A kind whose object or fields are not in the org is left out for so long.
+ABSENT_S = 3600.0
+_ABSENT = frozenset({"NOT_FOUND", "INVALID_TYPE", "INVALID_FIELD"})
 
 
 class AskClockify(Protocol):
-    """Clockify's word for a time entry now; None: it is gone. Raises IntegrationError."""
+    """Clockify's word for an entry's record now; None: it is gone. Raises IntegrationError."""
 
-    def __call__(self, content: Json, entry_id: str, deadline: float) -> Json: ...
+    def __call__(self, entry: Entry, deadline: float) -> Json: ...
 
 
 class Delivery:
@@ -44,7 +50,7 @@ class Delivery:
     def __init__(
         self,
         records: Records,
-        directory: Directory,
+        drafts: Drafts,
         receipts: Receipts,
         *,
         rules: Rules,
@@ -52,12 +58,13 @@ class Delivery:
     ) -> None:
         """`rules`: what an Event gets; `ask`: None where there is no API key of Clockify's."""
         self._records = records
-        self._directory = directory
+        self._drafts = drafts
         self._receipts = receipts
         self._rules = rules
         self._ask = ask
         self._turns = Turns()
         self._memory: OrderedDict[str, tuple[Known, float]] = OrderedDict()
+        self._absent_until: dict[str, float] = {}  # by kind
 
     def deliver(self, message: Message, entry: Entry, receipt: Receipt) -> Outcome:
         """Apply one entry's decision, unless something newer is there. `receipt`: of `receive`.
@@ -69,8 +76,18 @@ class Delivery:
         if isinstance(decision, Ignore):
             notes = (decision.reason,) if decision.warning else ()
             return Outcome(Result.IGNORED, decision.entry_id, decision.reason, notes)
+        if time.monotonic() < self._absent_until.get(decision.kind, 0.0):
+            return Outcome(Result.IGNORED, decision.entry_id, _is_absent(decision.kind))
         with self._turns.take(entry.key, message.deadline):
-            return self._settle(message, entry, receipt)
+            try:
+                return self._settle(message, entry, receipt)
+            except SalesforceRefused as refusal:
+                is_own = decision.kind == TIME_ENTRY or refusal.part == "state"
+                if is_own or refusal.code not in _ABSENT:
+                    raise
+                self._absent_until[decision.kind] = time.monotonic() + ABSENT_S
+                told = f"{_is_absent(decision.kind)} ({refusal.code})"
+                return Outcome(Result.IGNORED, decision.entry_id, told, (told,))
 
     def receive(self, message: Message, entry: Entry) -> Receipt:
         """Note that the entry has come, and say what this instance knows of when it came first."""
@@ -123,14 +140,15 @@ class Delivery:
         if found.step is Step.ASK:
             try:
                 decision, found = self._truth(message, entry, receipt, known, found)
-            except ClockifyError:
-                if not found.is_urgent:
+            except ClockifyError as error:
+                if not found.is_urgent and not isinstance(error, NoWorkspace):
                     raise
                 found = self._decide(entry, receipt, known, can_ask=False)
         draft: Draft = Nothing(_unwritten(receipt, known), known)
         notes = tuple(note for note in (found.warning, known.note) if note)
         if found.step is Step.WRITE:
-            draft, more = self._draft(decision, known, message.deadline)
+            has_mark = self._records.has_mark
+            draft, more = self._drafts.draft(decision, known, message.deadline, has_mark=has_mark)
             notes += more
         if found.state is None and found.step is Step.WAIT:
             raise NotRestored(found.why)
@@ -138,7 +156,9 @@ class Delivery:
             result = _unwritten(receipt, known)
             return Outcome(result, entry.decision.entry_id, found.why, notes)
         written = self._records.write(entry.key, known, found.state, draft, message.deadline)
-        self._remember(entry.key, written.known)
+        self._remember(entry, written.known)
+        if found.step is Step.WRITE:
+            self._drafts.written(decision, written.known)
         if found.step is Step.WAIT:
             raise NotRestored(found.why)
         if isinstance(decision, Running) or _is_discarded(decision, known):
@@ -146,26 +166,9 @@ class Delivery:
             return Outcome(Result.IGNORED, entry.decision.entry_id, why, notes)
         why = decision.reason if isinstance(decision, Withdraw) else found.why
         # What Clockify said when it was asked, and the message does not.
-        is_overtaken = isinstance(decision, Delete) != isinstance(entry.decision, Delete)
+        is_overtaken = _is_gone(decision) != _is_gone(entry.decision)
         result = Result.STALE if is_overtaken else written.result
         return Outcome(result, entry.decision.entry_id, why, notes + written.notes)
-
-    def _draft(
-        self, decision: Decision, known: Known, deadline: float
-    ) -> tuple[Draft, tuple[str, ...]]:
-        """The Event as it is to be, and what the look-up of owner and links has to say."""
-        if isinstance(decision, Upsert):
-            wish = self._directory.wish(decision, deadline)
-            has_mark = self._records.has_mark
-            if wish.is_nobody and self._rules.unmatched == "no event":
-                return self._removal(decision.entry_id, known), wish.notes
-            return EventDraft(decision, wish, known, has_mark=has_mark), wish.notes
-        return self._removal(str(decision.entry_id), known), ()
-
-    def _removal(self, entry_id: str, known: Known) -> Draft:
-        if known.exists is False:
-            return Nothing(Result.DELETED, known)
-        return Removal(entry_id, known)
 
     def _truth(
         self, message: Message, entry: Entry, receipt: Receipt, known: Known, found: Next
@@ -173,12 +176,9 @@ class Delivery:
         """Ask Clockify for the entry, and make of its answer what is to be written."""
         if self._ask is None:
             raise SettingsError("CLOCKIFY_API_KEY is not set, so Clockify cannot be asked")
-        entry_id = str(entry.decision.entry_id)
         asked_ms = self._receipts.now_ms()
-        content = self._ask(entry.content, entry_id, message.deadline)
-        decision: Decision = Delete(entry_id)
-        if content is not None:
-            decision = mapping.decide(None, content, rules=self._rules)
+        content = self._ask(entry, message.deadline)
+        decision = self._as_clockify_says(entry, content)
         if isinstance(decision, Ignore):
             return decision, Next(Step.NOTHING, None, decision.reason, found.warning)
         return decision, states.asked(
@@ -189,14 +189,33 @@ class Delivery:
             action=_action(None, decision),
         )
 
+    def _as_clockify_says(self, entry: Entry, content: Json) -> Decision:
+        """What Clockify's answer means; None: what it was asked for is gone."""
+        if kind := kinds.BY_NAME.get(entry.decision.kind):
+            is_gone = content is None
+            return kinds.read(kind, entry.content if is_gone else content, gone=is_gone)
+        if content is None:
+            return Delete(str(entry.decision.entry_id))
+        return mapping.decide(None, content, rules=self._rules)
+
     def _can_ask(self, entry: Entry) -> bool:
-        """Tell whether Clockify can be asked: there is a key, and the message names a workspace."""
-        return self._ask is not None and _names_workspace(entry.content)
+        """Tell whether Clockify can be asked: there is a key, and the workspace is told.
+
+        Tasks and invoices do not tell it: who asks knows whether there is only one.
+        """
+        is_told = entry.decision.kind != TIME_ENTRY or _names_workspace(entry.content)
+        return self._ask is not None and is_told
 
     # What an instance remembers -------------------------------------------------------------------
 
     def _known(self, message: Message, entry: Entry, receipt: Receipt) -> tuple[Known, bool]:
-        """What is known of the record, and whether that is fresh enough to do nothing for it."""
+        """What is known of the record, and whether that is fresh enough to do nothing for it.
+
+        Of other kinds than time entries, what they are related to is read each time: it may have
+        come since.
+        """
+        if entry.decision.kind != TIME_ENTRY:
+            return self._read(entry, message.deadline), True
         if found := self._memory.get(entry.key):
             return found[0], time.monotonic() - found[1] < TRUSTED_S
         if message.event_type in _CREATES and receipt.action is Action.WRITE:
@@ -204,13 +223,16 @@ class Delivery:
         return self._read(entry, message.deadline), True
 
     def _read(self, entry: Entry, deadline: float) -> Known:
-        known = self._records.read(entry.key, str(entry.decision.entry_id), deadline)
-        self._remember(entry.key, known)
+        ask = partial(self._drafts.questions, entry.decision)
+        known = self._records.read(entry.key, ask, deadline)
+        self._remember(entry, known)
         return known
 
-    def _remember(self, key: str, known: Known) -> None:
-        self._memory[key] = (known, time.monotonic())
-        self._memory.move_to_end(key)
+    def _remember(self, entry: Entry, known: Known) -> None:
+        if entry.decision.kind != TIME_ENTRY:
+            return
+        self._memory[entry.key] = (known, time.monotonic())
+        self._memory.move_to_end(entry.key)
         while len(self._memory) > REMEMBERED:
             self._memory.popitem(last=False)
 
@@ -219,8 +241,24 @@ def _names_workspace(content: Json) -> bool:
     return isinstance(content, dict) and workspace_of(content) is not None
 
 
+def _is_gone(decision: Decision) -> bool:
+    """Tell whether Clockify has deleted it."""
+    is_marked = isinstance(decision, Record | Match) and decision.gone
+    return is_marked or isinstance(decision, Delete)
+
+
+def _is_absent(kind: str) -> str:
+    return (
+        f"no {kind} is written for an hour: its object or a field of it is not in the org, or"
+        " hidden from the integration user: deploy force-app/main/data and assign the permission"
+        f" set Clockify_Data, then 'python -m commands.backfill --kinds {kind}s' (docs/kinds.md)"
+    )
+
+
 def _action(event_type: str | None, decision: Decision) -> Action:
     """What a decision says of its record."""
+    if isinstance(decision, Record | Match):
+        return Action.DELETE if decision.gone else Action.WRITE
     restores = event_type == mapping.RESTORED
     if isinstance(decision, Delete):
         return Action.DELETE if decision.finished else Action.DISCARD

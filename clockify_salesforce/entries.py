@@ -13,7 +13,8 @@ from clockify_salesforce.mapping_rules import Rules
 from clockify_salesforce.message import Entry, Message, Outcome, Result, Waiting
 from mapping import Json
 
-TellMore = Callable[[Json, float], Json]  # an entry and a deadline -> the entry with more in it
+# A kind, a body of it and a deadline -> the body with more in it.
+TellMore = Callable[[str, Json, float], Json]
 
 # A message that has waited this long is given up, out loud: the repair takes its entry up.
 KEPT_MS = 7 * 24 * 3600 * 1000
@@ -55,9 +56,11 @@ def read(
 
 def _told(message: Message, entry: Entry, rules: Rules, tell: TellMore) -> Entry | Waiting:
     try:
-        content = tell(entry.content, message.deadline)
+        content = tell(entry.decision.kind, entry.content, message.deadline)
     except ClockifyError as error:
         return Waiting(entry, error)
+    if content is entry.content:
+        return entry
     decision = mapping.decide(message.event_type, content, rules=rules)
     return Entry(content, decision, entry.fingerprint)
 
@@ -73,7 +76,7 @@ def _parsed(message: Message) -> Json:
     try:
         return mapping.parse(message.body)
     except BadMessage:
-        if message.event_type is None or message.event_type in mapping.UPSERTS | mapping.DELETES:
+        if message.event_type is None or message.event_type in mapping.KNOWN:
             raise
         return None
 

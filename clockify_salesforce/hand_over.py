@@ -45,7 +45,7 @@ def hand_over(
         _enqueue(settings, headers, message.body, deadline)
         return
     for headers, alike in _alike(message, waiting):
-        for body in _packed(alike, rules):
+        for body in _packed(message, alike, rules):
             if time.monotonic() > deadline:
                 raise QueueUnavailable("there was no time left to put all of it into the queue")
             said = f"{message.event_type}\n{headers[FIRST_RECEIVED]}\n".encode() + body
@@ -87,12 +87,12 @@ def _enqueue(
     )
 
 
-def _packed(waiting: Sequence[Waiting], rules: Rules) -> Iterator[bytes]:
+def _packed(message: Message, waiting: Sequence[Waiting], rules: Rules) -> Iterator[bytes]:
     """As few bodies as their size allows; a list of one is sent as that one."""
     pack: list[bytes] = []
     size = 0
     for each in waiting:
-        kept = mapping.essential(each.entry.content, rules=rules)
+        kept = mapping.essential(each.entry.content, rules=rules, event_type=message.event_type)
         if isinstance(kept, dict):
             kept = kept | {FINGERPRINT: each.entry.fingerprint}
         text = json.dumps(kept, ensure_ascii=False, separators=(",", ":")).encode()

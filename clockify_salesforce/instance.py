@@ -8,9 +8,11 @@ from clockify_salesforce.clockify.access import ClockifyAccess
 from clockify_salesforce.clockify.groups import Groups
 from clockify_salesforce.delivery import Delivery
 from clockify_salesforce.errors import SettingsError
+from clockify_salesforce.kinds.project import PROJECT
 from clockify_salesforce.receipts import Receipts
 from clockify_salesforce.salesforce.client import Org
 from clockify_salesforce.salesforce.directory import Directory
+from clockify_salesforce.salesforce.drafts import Drafts
 from clockify_salesforce.salesforce.records import Records
 from clockify_salesforce.secret import Secret, SigningSecrets
 from clockify_salesforce.settings import Settings, chosen_rules
@@ -29,15 +31,18 @@ class Instance:
         )
         key = settings.clockify_api_key
         clockify = ClockifyAccess(Secret(key).value) if key else None
-        self.tell_groups = None
+        self.tell = clockify.told if clockify else None
         if "group" in self.rules.reads:
             if clockify is None:
                 raise SettingsError("mapping.toml filters by group: that takes CLOCKIFY_API_KEY")
-            self.tell_groups = clockify.tell_groups = Groups(clockify).told
+            clockify.tell_groups = Groups(clockify).told
+        directory = Directory(
+            self.org, clockify=clockify, links=self.rules.links, projects=[PROJECT]
+        )
         self.delivery = Delivery(
             Records(self.org),
-            Directory(self.org, clockify=clockify, links=self.rules.links),
+            Drafts(directory, rules=self.rules, own_user_id=self.org.user_id),
             self.receipts,
             rules=self.rules,
-            ask=clockify.entry if clockify else None,
+            ask=clockify.record if clockify else None,
         )

@@ -16,7 +16,8 @@ from clockify_salesforce.mapping_rules import (
     CUSTOM,
     DEFAULT_FIELDS,
     DEFAULT_LINKS,
-    LONG_TEXT_LIMIT,
+    Accounts,
+    Alerts,
     Condition,
     Field,
     FieldRule,
@@ -27,7 +28,7 @@ from clockify_salesforce.mapping_rules import (
     as_date,
     template,
 )
-from clockify_salesforce.time_entry import TEXT_LIMIT, TYPES, length
+from clockify_salesforce.time_entry import LONG_TEXT_LIMIT, TEXT_LIMIT, TYPES, length
 
 FILE = "mapping.toml"
 LARGEST_FILE = 64 * 1024  # characters
@@ -66,6 +67,7 @@ RESERVED = frozenset(
 _FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,79}")
 _KINDS: tuple[Kind, ...] = get_args(Kind)
 _UNMATCHED: tuple[Unmatched, ...] = get_args(Unmatched)
+_ALERTS: tuple[Alerts, ...] = get_args(Alerts)
 _SOURCES: Mapping[str, Literal["project", "client"]] = {"projects": "project", "clients": "client"}
 
 
@@ -104,6 +106,7 @@ class _Reader:
                 link for part in ("projects", "clients") for link in self._link(part, told)
             ),
             unmatched=self._unmatched(self._table(("people",), told)),
+            accounts=self._accounts(self._table(("clients",), told)),
         )
 
     # Fields ----------------------------------------------------------------------------------
@@ -283,7 +286,8 @@ class _Reader:
         source = _SOURCES[part]
         default = next(link for link in DEFAULT_LINKS if link.source == source)
         table = self._table((part,), told)
-        self._known((part,), table, ("object", "field", "several"))
+        choices = ("create_accounts", "duplicate_alerts") if source == "client" else ()
+        self._known((part,), table, ("object", "field", "several", *choices))
         names: dict[str, str] = {}
         for key, usual in (("object", default.object), ("field", default.field)):
             value = table.get(key, usual)
@@ -293,6 +297,11 @@ class _Reader:
             names[key] = value
         several = self._truth((part, "several"), table.get("several", False))
         return [Link(source, names["object"], names["field"], several)] if names["object"] else []
+
+    def _accounts(self, told: Mapping[str, Json]) -> Accounts:
+        creates = self._truth(("clients", "create_accounts"), told.get("create_accounts", False))
+        path, value = ("clients", "duplicate_alerts"), told.get("duplicate_alerts", _ALERTS[0])
+        return Accounts(creates, self._choice(path, value, _ALERTS) == "pass")
 
     def _unmatched(self, told: Mapping[str, Json]) -> Unmatched:
         self._known(("people",), told, ("unmatched",))

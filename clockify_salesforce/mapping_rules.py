@@ -13,12 +13,12 @@ from datetime import date, timedelta
 from operator import itemgetter
 from typing import Literal
 
+from clockify_salesforce.decisions import Field as Field
 from clockify_salesforce.errors import SettingsError
-from clockify_salesforce.time_entry import TEXT_LIMIT, TimeEntry, cut, length
+from clockify_salesforce.time_entry import LONG_TEXT_LIMIT, TEXT_LIMIT, TimeEntry, cut, length
 
 DEFAULT_SUBJECT = "Clockify"
 LOGGED_BY = "Logged by: "  # the last of an entry's details
-LONG_TEXT_LIMIT = 32_000  # of Event's Description and of a long text area, as `length` counts
 
 # What may stand in the braces of a template, beside {custom.NAME}: a custom field of Clockify's.
 NAMES = (
@@ -29,9 +29,9 @@ CUSTOM = "custom."
 # A template with an empty name at its edge leaves its punctuation there: "{project}: …".
 PUNCTUATION = " :;,.|/-–—"
 
-Field = str | float | bool | None
 Kind = Literal["text", "number", "checkbox", "picklist", "date"]
 Unmatched = Literal["integration user", "no event"]
+Alerts = Literal["stop", "pass"]
 Texts = Mapping[str, str]  # name -> what the entry says, "" for nothing
 
 _PLACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
@@ -345,13 +345,25 @@ DEFAULT_LINKS = (
 
 
 @dataclass(frozen=True, slots=True)
+class Accounts:
+    """What happens to a client that no Account is matched with.
+
+    `are_created`: it gets a new one; `pass_alerts`: although a duplicate rule of the org's that
+    only alerts has found a similar one.
+    """
+
+    are_created: bool = False
+    pass_alerts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Rules:
     """The choices.
 
     `subject`: the template in EVENT_SUBJECT, which wins over that of `fields`; "" where it is not
     set. `only`: what an entry must be to get an Event; `never`: what it must not be. `links`: where
     an Event belongs, the first that is found. `unmatched`: what becomes of the entry of a person
-    who has no Salesforce user.
+    who has no Salesforce user. `accounts`: what becomes of a client without one.
     """
 
     subject: str = ""
@@ -360,6 +372,7 @@ class Rules:
     never: tuple[Condition, ...] = ()
     links: tuple[Link, ...] = DEFAULT_LINKS
     unmatched: Unmatched = "integration user"
+    accounts: Accounts = Accounts()
     reads: frozenset[str] = field(init=False, compare=False)  # names of templates and conditions
     _givers: tuple[tuple[str, Callable[[Read], Field]], ...] = field(
         init=False, repr=False, compare=False

@@ -28,7 +28,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One time entry of a message. `decision`: what it means; `fingerprint`: of its message."""
+    """One record that a message tells of, most often a time entry.
+
+    `decision`: what it means; `fingerprint`: of its message.
+    """
 
     content: Json
     decision: Decision
@@ -37,7 +40,7 @@ class Entry:
     @property
     def key(self) -> str:
         """The record's key in `Clockify_State__c`."""
-        return f"time_entry:{self.decision.entry_id}"
+        return f"{self.decision.kind}:{self.decision.entry_id}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -303,6 +303,8 @@ def _seen(
 
 # As it is kept in Salesforce ----------------------------------------------------------------------
 
+_AS_JSON = json.JSONEncoder(separators=(",", ":"))  # made once: json.dumps makes one at each call
+
 
 def to_json(state: State) -> str:
     """The text for `State__c`: about 700 characters at most."""
@@ -315,7 +317,7 @@ def to_json(state: State) -> str:
         "gone": state.gone,
         "runs": state.runs,
     }
-    return json.dumps(kept, separators=(",", ":"))
+    return _AS_JSON.encode(kept)
 
 
 def from_json(text: str | None) -> State | None:

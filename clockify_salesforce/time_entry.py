@@ -18,6 +18,7 @@ TYPES = ("REGULAR", "BREAK", "HOLIDAY", "TIME_OFF")
 
 # Salesforce counts UTF-16 code units; a line break may count as two.
 TEXT_LIMIT, EMAIL_LIMIT, VALUE_LIMIT = 255, 254, 3_000
+LONG_TEXT_LIMIT = 32_000  # of Event's Description and of a long text area
 # Bytes as JSON in UTF-8. Clockify takes 3,000 characters of description and of a custom field.
 # Cloud Tasks takes 100 KB with the headers: what is read of an entry has 96,000 at most.
 DESCRIPTION_BYTES, CUSTOM_BYTES, TAGS_BYTES, GROUPS_BYTES = 44_000, 24_000, 14_000, 4_000
@@ -30,6 +31,7 @@ _CLOCKIFY_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _ASCII = re.compile(r"[ -~]+")
 # It becomes a part of a path of Clockify's API.
 _WORKSPACE_ID = re.compile(r"[A-Za-z0-9]{1,64}")
+_AS_JSON = json.JSONEncoder(ensure_ascii=False)  # made once: json.dumps makes one at each call
 # What neither XML nor a person can read; tab and line feed stay.
 _UNREADABLE = dict.fromkeys([*range(9), 11, 12, *range(14, 32), 127, 0xFFFE, 0xFFFF])
 
@@ -139,22 +141,22 @@ def read_time_entry(entry: Mapping[str, Any], first: Collection[str] = ()) -> Ti
     kind, billable = entry.get("type"), entry.get("billable")
     groups, custom = entry.get("groupsOfUser"), entry.get("customFieldValues")
     return TimeEntry(
-        id=_id(entry.get("id")),
+        id=read_id(entry.get("id")),
         workspace_id=workspace_of(entry),
         description=_fitted(clean(entry.get("description")), DESCRIPTION_BYTES),
         billable=billable if isinstance(billable, bool) else None,
         type=kind if isinstance(kind, str) and kind in TYPES else None,
         approved=entry.get("approvalStatus") == "APPROVED",
-        user_id=_id(entry.get("userId")) or _id(user.get("id")),
-        user=_name(user.get("name")),
+        user_id=read_id(entry.get("userId")) or read_id(user.get("id")),
+        user=read_name(user.get("name")),
         email=_email(user.get("email")),
         groups=_groups(groups) if isinstance(groups, list) else None,
-        project_id=_id(entry.get("projectId")) or _id(project.get("id")),
-        project=_name(project.get("name")),
-        client_id=_id(project.get("clientId")) or _id(client.get("id")),
-        client=_name(project.get("clientName")) or _name(client.get("name")),
-        task_id=_id(task.get("id")) or _id(entry.get("taskId")),
-        task=_name(task.get("name")),
+        project_id=read_id(entry.get("projectId")) or read_id(project.get("id")),
+        project=read_name(project.get("name")),
+        client_id=read_id(project.get("clientId")) or read_id(client.get("id")),
+        client=read_name(project.get("clientName")) or read_name(client.get("name")),
+        task_id=read_id(task.get("id")) or read_id(entry.get("taskId")),
+        task=read_name(task.get("name")),
         tags=_tags(entry),
         custom=_custom_fields(custom, first) if isinstance(custom, list) else None,
         has_interval=has_interval,
@@ -194,7 +196,7 @@ def length(text: str) -> int:
 
 def cut(text: str, limit: int) -> str:
     """The text, or as much of it as fits with `…` behind it."""
-    if length(text) <= limit:
+    if 2 * len(text) <= limit or length(text) <= limit:  # no character counts for more than two
         return text
     units = text.replace("\n", "\r\n").encode("utf-16-le")[: 2 * (limit - 1)]
     return units.decode("utf-16-le", "ignore").replace("\r\n", "\n").rstrip("\r") + "…"
@@ -208,12 +210,12 @@ def _fitted(text: str, limit: int) -> str:
 
 
 def _size(value: Json) -> int:
-    return len(json.dumps(value, ensure_ascii=False).encode())
+    return len(_AS_JSON.encode(value).encode())
 
 
-def _name(value: Json) -> str:
+def read_name(value: Json, limit: int = TEXT_LIMIT) -> str:
     """A name on one line, no longer than a text field of Salesforce's."""
-    return cut(" ".join(clean(value).split()), TEXT_LIMIT)
+    return cut(" ".join(clean(value).split()), limit)
 
 
 def _email(value: Json) -> str | None:
@@ -230,7 +232,8 @@ def _moment(value: Json) -> str:
     )
 
 
-def _id(value: Json) -> str | None:
+def read_id(value: Json) -> str | None:
+    """An id of Clockify's, None where it is not one."""
     return value if isinstance(value, str) and _CLOCKIFY_ID.fullmatch(value) else None
 
 
@@ -249,7 +252,7 @@ def _tags(entry: Mapping[str, Json]) -> tuple[Named, ...]:
     if not isinstance(tags, list):
         tags = [{"id": each} for each in ids] if isinstance(ids, list) else []
     read = (
-        Named(_id(tag.get("id")) or "", _name(tag.get("name")))
+        Named(read_id(tag.get("id")) or "", read_name(tag.get("name")))
         for tag in tags
         if isinstance(tag, dict)
     )
@@ -261,7 +264,7 @@ def _tag_json(tag: Named) -> dict[str, Json]:
 
 
 def _groups(groups: list[Any]) -> tuple[str, ...]:
-    names = (_name(group) for group in groups)
+    names = (read_name(group) for group in groups)
     return _within((name for name in names if name), lambda name: name, GROUPS_BYTES)
 
 
@@ -269,8 +272,8 @@ def _custom_fields(fields: list[Any], first: Collection[str]) -> tuple[CustomFie
     """The custom fields, those that somebody waits for before the others."""
     read = [
         CustomField(
-            _id(field.get("customFieldId")) or "",
-            _name(field.get("name")),
+            read_id(field.get("customFieldId")) or "",
+            read_name(field.get("name")),
             _values(field.get("value")),
         )
         for field in fields

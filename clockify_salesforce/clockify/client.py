@@ -29,7 +29,7 @@ SEEN_S = 60.0  # so long a key that could read a workspace still can
 
 # Clockify's code for what it does not accept; the sentence tells what.
 _NOT_ACCEPTED = 501
-_GONE = re.compile(r"\bbelongs? to (the |this )?workspace\b", re.IGNORECASE)
+_GONE = re.compile(r"\bbelongs? to (the |this )?(workspace|project)\b", re.IGNORECASE)
 
 Json = dict[str, Any]
 
@@ -44,6 +44,10 @@ class ClockifyError(IntegrationError):
         super().__init__(message)
         self.status = status
         self.code = code
+
+
+class NoWorkspace(ClockifyError):
+    """Nobody tells in which workspace Clockify could be asked."""
 
 
 class _Gone(ClockifyError):
@@ -93,14 +97,30 @@ class Clockify:
         moment: a gateway's page, a key of another region or without the right raises ClockifyError.
         https://docs.clockify.me/#tag/Time-entry/operation/getTimeEntry
         """
-        path = f"/workspaces/{quote(workspace, '')}/time-entries/{quote(entry, '')}"
+        path = f"time-entries/{quote(entry, '')}"
+        return self.record(workspace, path, entry, timeout=timeout, hydrated="true")
+
+    def record(
+        self,
+        workspace: str,
+        path: str,
+        record_id: str,
+        *,
+        timeout: tuple[float, float] | None = None,
+        **params: str | int,
+    ) -> Json | None:
+        """Return what is at `path` below the workspace and has this id, None when it is gone.
+
+        As `time_entry` does.
+        """
+        path = f"/workspaces/{quote(workspace, '')}/{path}"
         try:
-            found = _object(self.get(path, timeout=timeout, hydrated="true"), path)
+            found = _object(self.get(path, timeout=timeout, **params), path)
         except _Gone:
             self._check_readable(workspace, timeout)
             return None
-        if found.get("id") != entry:
-            raise ClockifyError(f"Clockify answered {path} with another time entry: try again.")
+        if found.get("id") != record_id:
+            raise ClockifyError(f"Clockify answered {path} with something else: try again.")
         return found
 
     def workspaces(self, *, timeout: tuple[float, float] | None = None) -> list[str]:

@@ -19,6 +19,8 @@ WORKSPACES = 20
 PEOPLE = 10_000  # of one workspace
 PAUSE_S = 10 * 60.0
 LEAST_S = 1.0
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_ADDRESS = re.compile(r"[^\s@]+@[^\s@]+")
 
 
 class ClockifyAccess(Protocol):
@@ -87,11 +89,11 @@ class People:
 
 def clockify_id(text: object) -> str | None:
     """An id of Clockify's, or None where it cannot be one."""
-    return text if isinstance(text, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,64}", text) else None
+    return text if isinstance(text, str) and _ID.fullmatch(text) else None
 
 
 def email_address(text: object) -> str | None:
     """An e-mail address in the form in which two are compared, or None where it cannot be one."""
     if not isinstance(text, str) or len(text) > 254 or not text.isprintable():
         return None
-    return text.casefold() if re.fullmatch(r"[^\s@]+@[^\s@]+", text) else None
+    return text.casefold() if _ADDRESS.fullmatch(text) else None

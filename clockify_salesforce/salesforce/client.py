@@ -28,6 +28,7 @@ from clockify_salesforce.salesforce.errors import HALTED, SalesforceRefused, mea
 from mapping import salesforce_id
 
 TRIES = 3
+PARTS = 25  # of a composite call
 # Cloud Run lets one instance have at most 1,000 requests at work.
 POOL = 1000
 # A query of the function's is answered in a page or two; the repair reads more, page by page.
@@ -45,6 +46,7 @@ class Part:
     method: str
     path: str
     body: Json | None = None
+    headers: Json | None = None
 
 
 class _Passing(Exception):
@@ -107,15 +109,20 @@ class Org:
         return _until_it_works(once, deadline, tries)
 
     def composite(self, parts: Sequence[Part], deadline: float) -> list[Json]:
-        """Make up to 25 requests in one call, all or none of them; return the body of each.
+        """Make up to 500 requests in one call, all or none of them; return the body of each.
 
         A body is {} where there is none. Raises SalesforceUnavailable, or SalesforceRefused whose
-        `part` names the request that Salesforce refused: then nothing is written.
+        `part` names the request that Salesforce refused: then nothing is written. More than a
+        composite call takes goes as a composite graph.
         https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/resources_composite_composite.htm
+        https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/resources_composite_graph.htm
         """
 
         def once(last: bool) -> list[Json]:
-            answers = self._composite(parts, deadline, all_or_none=True)
+            if len(parts) > PARTS:
+                answers = self._graph(parts, deadline)
+            else:
+                answers = self._composite(parts, deadline, all_or_none=True)
             failed = [each for each in answers if not _is_done(each)]
             # The one that failed tells why; the others only that they were rolled back.
             failed.sort(key=lambda each: _error(each).get("errorCode") == HALTED)
@@ -189,28 +196,26 @@ class Org:
         self, parts: Sequence[Part], deadline: float, *, all_or_none: bool
     ) -> list[Json]:
         """The answers to the parts, in order. Raises _Passing where they are not all there."""
+        asked = {"allOrNone": all_or_none, "compositeRequest": self._asked(parts)}
+        answer = self._request("POST", "composite", deadline, last=True, json=asked)
+        return _answers(answer, parts)
+
+    def _graph(self, parts: Sequence[Part], deadline: float) -> list[Json]:
+        """The same as one graph, which is carried out as a whole or not at all."""
+        asked = {"graphs": [{"graphId": "1", "compositeRequest": self._asked(parts)}]}
+        answer = self._request("POST", "composite/graph", deadline, last=True, json=asked)
+        graphs = answer.get("graphs") if isinstance(answer, dict) else None
+        graph = graphs[0] if isinstance(graphs, list) and graphs else None
+        return _answers(graph.get("graphResponse") if isinstance(graph, dict) else None, parts)
+
+    def _asked(self, parts: Sequence[Part]) -> list[Json]:
         base = f"/services/data/v{self._version}/"
-        asked = [
+        return [
             {"method": each.method, "url": base + each.path, "referenceId": each.reference}
             | ({"body": each.body} if each.body is not None else {})
+            | ({"httpHeaders": each.headers} if each.headers else {})
             for each in parts
         ]
-        answer = self._request(
-            "POST",
-            "composite",
-            deadline,
-            last=True,
-            json={"allOrNone": all_or_none, "compositeRequest": asked},
-        )
-        answers = answer.get("compositeResponse") if isinstance(answer, dict) else None
-        names = [each.reference for each in parts]
-        if not isinstance(answers, list) or names != [
-            each.get("referenceId") if isinstance(each, dict) else None for each in answers
-        ]:
-            raise _Passing("an answer that does not tell each part's result")
-        if not all(str(each.get("httpStatusCode")).isdigit() for each in answers):
-            raise _Passing("an answer that does not tell each part's status")
-        return answers
 
     def _request(
         self, method: str, path: str, deadline: float, *, last: bool, **request: Any
@@ -312,6 +317,19 @@ def _until_it_works(once: Callable[[bool], T], deadline: float, tries: int) -> T
         if attempt < tries:
             time.sleep(0.1 * attempt)
     raise SalesforceUnavailable(f"Salesforce cannot take it now: {failure}")
+
+
+def _answers(answer: Any, parts: Sequence[Part]) -> list[Json]:
+    """The answers to the parts, in order. Raises _Passing where they are not all there."""
+    answers = answer.get("compositeResponse") if isinstance(answer, dict) else None
+    names = [each.reference for each in parts]
+    if not isinstance(answers, list) or names != [
+        each.get("referenceId") if isinstance(each, dict) else None for each in answers
+    ]:
+        raise _Passing("an answer that does not tell each part's result")
+    if not all(str(each.get("httpStatusCode")).isdigit() for each in answers):
+        raise _Passing("an answer that does not tell each part's status")
+    return answers
 
 
 def _is_done(answer: Json) -> bool:

@@ -19,7 +19,7 @@ from clockify_salesforce.mapping_rules import Link as LinkRule
 from clockify_salesforce.salesforce.client import Org
 from clockify_salesforce.salesforce.lookup import PAUSE_S, Lookup, Values
 from clockify_salesforce.salesforce.wish import LINK_FIELDS, Link, Wish
-from mapping import Upsert
+from mapping import EVENT, Target, Upsert
 
 LEAST_S = 0.3  # with less time left, Salesforce is not asked
 
@@ -72,11 +72,13 @@ class Directory:
         *,
         clockify: ClockifyAccess | None = None,
         links: Sequence[LinkRule] = DEFAULT_LINKS,
+        projects: Sequence[Target] = (),
     ) -> None:
         """`clockify`: tells a person's e-mail address, which a webhook leaves out.
 
-        `links`: what an Event may be related to, in order of preference. Raises SettingsError where
-        one has no name that could be an object's or a field's.
+        `links`: what an Event may be related to, in order of preference; `projects`: objects of
+        ours for a project's own record, which an org need not have. Raises SettingsError where one
+        has no name that could be an object's or a field's.
         """
         self._org = org
         self._people = People(clockify) if clockify else None
@@ -86,7 +88,13 @@ class Directory:
             (rule.source, Lookup(rule.object, rule.field, _IDS if rule.several else _ID))
             for rule in links
         ]
-        self._lookups = [self._users, self._users_by_email, *(each for _, each in self._links)]
+        self._projects = [
+            Lookup(each.object, each.external_id, _ID, is_optional=True) for each in projects
+        ]
+        self._lookups = [
+            *(self._users, self._users_by_email, *(each for _, each in self._links)),
+            *self._projects,
+        ]
         self._reading = threading.Lock()
         self._custom = Cached(frozenset[str](), pause_s=PAUSE_S, needs_s=LEAST_S)  # key prefixes
 
@@ -101,6 +109,13 @@ class Directory:
             # A mistake of ours costs no Event.
             note = f"owner and links were not looked up: {told(error)}"
             return Wish(unknown=frozenset(LINK_FIELDS), notes=(note,))
+
+    def learn(self, target: Target, clockify_id: str, record_id: str) -> None:
+        """Keep that a record with this id of Clockify's is there now: what comes next needs it."""
+        name = f"{target.object}.{target.external_id}"
+        for lookup in self._lookups:
+            if lookup.name == name and record_id:
+                lookup.learn(clockify_id, record_id, time.monotonic())
 
     def is_paused(self) -> bool:
         """True for PAUSE_S after Salesforce gave no answer: later, `wish` may know more."""
@@ -157,8 +172,14 @@ class Directory:
         return Wish(links=links, unknown=unknown, notes=(note, *found.notes))
 
     def _chain(self, decision: Upsert) -> list[_Wanted]:
+        """Where to look, in order of preference; a Task is at home in its project."""
         ids = {"project": decision.project_id, "client": decision.client_id}
-        return [(lookup, ids[source]) for source, lookup in self._links]
+        chain = [(lookup, ids[source]) for source, lookup in self._links]
+        at = len(chain)
+        if decision.target != EVENT:
+            at = sum(source == "project" for source, _ in self._links)
+        chain[at:at] = [(lookup, decision.project_id) for lookup in self._projects]
+        return chain
 
     def _field_of(self, prefix: str, patience: Patience) -> tuple[str | None, str]:
         """WhatId or WhoId for a record whose id begins so; or None and why."""
@@ -252,7 +273,7 @@ def _first(chain: Sequence[_Wanted], now: float) -> _Found:
         known = lookup.known(value, now)
         if known.is_missing and not ids:
             return _Found((), is_sure=False, notes=(*notes, lookup.unread))
-        if known.freshness is Freshness.OFF:
+        if known.freshness is Freshness.OFF and not lookup.is_optional:
             is_sure = False
         if len(known.ids) > 1:
             notes.append(f"{lookup.name}: several records have the same value")

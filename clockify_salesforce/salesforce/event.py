@@ -1,4 +1,6 @@
-"""An Event as it is going to be written, and how it gives way to what Salesforce refuses. Pure.
+"""An activity as it is going to be written, and how it gives way to what is refused. Pure.
+
+Most are Events of time entries; a Task of a task is written alike, and has a status besides.
 
 https://developer.salesforce.com/docs/atlas.en-us.object_reference.meta/object_reference/sforce_api_objects_event.htm
 """
@@ -15,16 +17,24 @@ from clockify_salesforce.salesforce.errors import (
     SalesforceRefused,
 )
 from clockify_salesforce.salesforce.records import Draft, Known, Made, Nothing
-from clockify_salesforce.salesforce.wish import LINK_FIELDS, Wish, changed, mark_of, marked
-from mapping import EXTERNAL_ID, Upsert
+from clockify_salesforce.salesforce.wish import (
+    LINK_FIELDS,
+    Wish,
+    changed,
+    mark_of,
+    marked,
+    marked_status,
+)
+from mapping import EVENT, Target, Upsert
 
-_BY_ENTRY = f"sobjects/Event/{EXTERNAL_ID}/"
 _GONE = ("NOT_FOUND", "ENTITY_IS_DELETED")
 
 
 @dataclass(frozen=True, slots=True)
 class EventDraft:
-    """What an Event is written with. `known`: of the Event that is there.
+    """What an activity is written with. `known`: of the one that is there.
+
+    `status`: the org's own word for that of a task, "" to leave it alone.
 
     `own_user_id`: it goes to the integration user, whatever was wished. `refused`: of LINK_FIELDS,
     what Salesforce did not take.
@@ -38,12 +48,15 @@ class EventDraft:
     is_shortened: bool = False
     own_user_id: str | None = None
     refused: frozenset[str] = frozenset()
+    status: str = ""
 
     @property
     def new_mark(self) -> str:
         """What `Clockify_Links__c` is going to hold."""
         ids = marked(self.known.mark) | self.wish.fields
-        return mark_of({name: each for name, each in ids.items() if name not in self.refused})
+        mark = mark_of({name: each for name, each in ids.items() if name not in self.refused})
+        status = self.upsert.status if self.status else marked_status(self.known.mark)
+        return f"{mark} {status}" if status else mark
 
     def body(self) -> Json:
         """Every field but the external id, which stands in the URL."""
@@ -58,14 +71,16 @@ class EventDraft:
         }
         if self.own_user_id:
             body["OwnerId"] = self.own_user_id
-        if self.has_mark and self.new_mark != self.known.mark:
-            body[LINKS] = self.new_mark
+        if self.status and marked_status(self.known.mark) != self.upsert.status:
+            body["Status"] = self.status
+        if self.has_mark and (mark := self.new_mark) != self.known.mark:
+            body[LINKS] = mark
         return body
 
     def parts(self) -> list[Part]:
-        """One upsert by the entry's id."""
-        path = self.path or _BY_ENTRY + self.upsert.entry_id
-        return [Part("event", "PATCH", path, self.body())]
+        """One upsert by Clockify's id."""
+        path = self.path or _by_clockify_id(self.upsert.target, self.upsert.entry_id)
+        return [Part(_part(self.upsert.target), "PATCH", path, self.body())]
 
     def made(self, answers: list[Json]) -> Made:
         """It exists, with its mark. One that was deleted in Salesforce lacks what it once had."""
@@ -105,12 +120,13 @@ def _by_its_own_id(draft: EventDraft, refusal: SalesforceRefused, _: object) -> 
     An archived one, which ended over a year ago, can be written by its own id; one in the recycle
     bin cannot, and whether it holds on to the id is nowhere said.
     """
-    found = [each for each in refusal.ids if each.startswith("00U")]
-    is_duplicate = refusal.code == "DUPLICATE_VALUE" and EXTERNAL_ID in refusal.fields
+    target = draft.upsert.target
+    found = [each for each in refusal.ids if each.startswith(target.prefix)]
+    is_duplicate = refusal.code == "DUPLICATE_VALUE" and target.external_id in refusal.fields
     if not is_duplicate or not found or draft.path:
         return None
     known = replace(draft.known, exists=True, record_id=found[0])
-    return replace(draft, path=f"sobjects/Event/{found[0]}", known=known), ""
+    return replace(draft, path=f"sobjects/{target.object}/{found[0]}", known=known), ""
 
 
 def _without_mark(draft: EventDraft, refusal: SalesforceRefused, _: object) -> Way:
@@ -178,16 +194,19 @@ def _blamed(draft: EventDraft, refusal: SalesforceRefused) -> set[str]:
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """An Event that is to go away. `known`: of it; `by_record_id`: by its own id."""
+    """An activity that is to go away. `known`: of it; `by_record_id`: by its own id."""
 
     entry_id: str
     known: Known
     by_record_id: bool = False
+    target: Target = EVENT
 
     def parts(self) -> list[Part]:
-        """One deletion, by the entry's id at first."""
-        own = f"sobjects/Event/{self.known.record_id}"
-        return [Part("event", "DELETE", own if self.by_record_id else _BY_ENTRY + self.entry_id)]
+        """One deletion, by Clockify's id at first."""
+        path = _by_clockify_id(self.target, self.entry_id)
+        if self.by_record_id:
+            path = f"sobjects/{self.target.object}/{self.known.record_id}"
+        return [Part(_part(self.target), "DELETE", path)]
 
     def made(self, answers: list[Json]) -> Made:
         """Deleted."""
@@ -200,8 +219,16 @@ class Removal:
 
         An archived Event may not be found by the entry's id, but is by its own.
         """
-        if refusal.code not in _GONE or EXTERNAL_ID in refusal.fields:
+        if refusal.code not in _GONE or self.target.external_id in refusal.fields:
             raise refusal
         if self.known.record_id and not self.by_record_id:
             return replace(self, by_record_id=True), ""
         return Nothing(Result.DELETED, Known(exists=False)), ""
+
+
+def _by_clockify_id(target: Target, entry_id: str) -> str:
+    return f"sobjects/{target.object}/{target.external_id}/{entry_id}"
+
+
+def _part(target: Target) -> str:
+    return target.object.lower()

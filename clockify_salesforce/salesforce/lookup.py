@@ -85,8 +85,18 @@ class _Answer:
 class Lookup:
     """One look-up. Times are of time.monotonic(), in seconds. Safe between threads."""
 
-    def __init__(self, source: str, field: str, values: Values, condition: str = "") -> None:
+    def __init__(
+        self,
+        source: str,
+        field: str,
+        values: Values,
+        condition: str = "",
+        *,
+        is_optional: bool = False,
+    ) -> None:
         """`source`: the object; `condition`: SOQL, which of its records count.
+
+        `is_optional`: an org without it is nothing to tell, and sure to have no such record.
 
         Raises SettingsError where `source` or `field` is no name of the API's.
         """
@@ -97,6 +107,7 @@ class Lookup:
                     " Clockify_Project_Id__c"
                 )
         self.name = f"{source}.{field}"
+        self.is_optional = is_optional
         self._field, self._values = field, values
         where = f"{condition} AND {field}" if condition else field
         self._select = f"SELECT Id, {field} FROM {source} WHERE {where}"
@@ -156,6 +167,8 @@ class Lookup:
         """Keep an answer, or the error that stands for one; return a note for the log, "" none."""
         if isinstance(answer, SalesforceRefused) and answer.code in _MISSING:
             self._switch_off(now)
+            if self.is_optional:
+                return ""
             return f"{self.name} is not looked up for an hour: {answer.code}"
         if isinstance(answer, Exception):
             return self.pause(answer, now)
@@ -171,6 +184,13 @@ class Lookup:
             with self._lock:
                 self._keep({question.value: ids}, now)
         return ""
+
+    def learn(self, value: str, record_id: str, now: float) -> None:
+        """Keep that the record has just got this value."""
+        normal = self._values.normal(value)
+        if normal is not None:
+            with self._lock:
+                self._keep({normal: (record_id,)}, now)
 
     def pause(self, error: Exception, now: float) -> str:
         """Ask nothing for a while; what is known stays in force. Returns a note for the log."""

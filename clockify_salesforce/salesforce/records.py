@@ -7,7 +7,7 @@ where it would meet the org's own automation.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -17,7 +17,6 @@ from clockify_salesforce.message import Result
 from clockify_salesforce.salesforce.client import Json, Org, Part, quoted
 from clockify_salesforce.salesforce.errors import LINKS, RULE, STATE, SalesforceRefused
 from clockify_salesforce.state import State
-from mapping import EXTERNAL_ID
 
 NO_MARK_S = 3600.0
 
@@ -30,8 +29,9 @@ class Conflict(IntegrationError):
 class Known:
     """What is known of a record: its state with the version that is there, 0 where there is none.
 
-    `exists`: whether Salesforce holds an Event of it; None where nobody has looked. `mark`: what
-    `Clockify_Links__c` on it holds. `record_id`: of the Event, where it is known.
+    `exists`: whether Salesforce holds it; None where nobody has looked. `mark`: what
+    `Clockify_Links__c` on an activity holds. `record_id`: its own, where it is known. `rows`: what
+    has been read besides, by question (`drafts.py`).
     """
 
     version: int = 0
@@ -40,6 +40,7 @@ class Known:
     mark: str | None = None
     record_id: str = ""
     note: str = ""
+    rows: tuple[tuple[Json, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,38 +113,42 @@ class Records:
         """False while Salesforce says that Clockify_Links__c is not there."""
         return time.monotonic() >= self._no_mark_until
 
-    def read(self, key: str, entry_id: str, deadline: float) -> Known:
-        """Read state and mark of a time entry, in one call. Raises as Org.call does.
+    def read(self, key: str, ask: Callable[[bool], Sequence[str]], deadline: float) -> Known:
+        """Read a record and its state, in one call. Raises as Org.call does.
 
-        queryAll, because an Event that ended over a year ago is archived and hidden from query:
+        `ask`: told whether there is a mark, gives the questions in SOQL, each with `IsDeleted =
+        false`; the first is for the record itself, with `Id` and the mark. queryAll, because an
+        Event that ended over a year ago is archived and hidden from query:
         https://help.salesforce.com/s/articleView?id=000385690
         """
-        mark = f", {LINKS}" if self.has_mark else ""
-        there = "AND IsDeleted = false"
-        rows = self._org.queries(
-            [
-                f"SELECT Version__c, State__c FROM {STATE} WHERE Key__c = {quoted(key)} {there}",
-                f"SELECT Id{mark} FROM Event WHERE {EXTERNAL_ID} = {quoted(entry_id)} {there}",
-            ],
-            deadline,
-            deleted=True,
-        )
-        if mark and isinstance(rows[1], SalesforceRefused) and LINKS in rows[1].fields:
+        has_mark = self.has_mark
+        states_of = f"SELECT Version__c, State__c FROM {STATE} WHERE Key__c = {quoted(key)}"
+        soql = [f"{states_of} AND IsDeleted = false", *ask(has_mark)]
+        answers = self._org.queries(soql, deadline, deleted=True)
+        first = answers[1]
+        if has_mark and isinstance(first, SalesforceRefused) and LINKS in first.fields:
             self._no_mark_until = time.monotonic() + NO_MARK_S
-            return self.read(key, entry_id, deadline)
-        for each in rows:
+            return self.read(key, ask, deadline)
+        rows: list[tuple[Json, ...]] = []
+        for each, part in zip(answers, ("state", *("record" for _ in answers)), strict=False):
+            if isinstance(each, SalesforceRefused):
+                each.part = part
             if isinstance(each, IntegrationError):
                 raise each
-        kept, event = (each["records"][:1] for each in rows if isinstance(each, dict))
-        exists = bool(event)
-        found = event[0].get(LINKS) if event else None
-        record_id = str(event[0]["Id"]) if event else ""
+            rows.append(tuple(each["records"]))
+        kept, own, *others = rows
+        held = own[0] if own else {}
+        known = Known(
+            exists=bool(own),
+            mark=held.get(LINKS),
+            record_id=str(held.get("Id", "")),
+            rows=(own, *others),
+        )
         if not kept:
-            return Known(exists=exists, mark=found, record_id=record_id)
+            return known
         state = states.from_json(kept[0].get("State__c"))
         note = "" if state else f"{key}: its state is of a version that is not known: begun anew"
-        version = int(kept[0]["Version__c"] or 0)
-        return Known(version, state, exists, found, record_id, note)
+        return replace(known, version=int(kept[0]["Version__c"] or 0), state=state, note=note)
 
     def write(self, key: str, known: Known, state: State, draft: Draft, deadline: float) -> Written:
         """Write the state, and the record as the draft says or gives way to.

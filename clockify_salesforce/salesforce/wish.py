@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 LINK_FIELDS = ("OwnerId", "WhatId", "WhoId")
 _NO_ID = 18 * "-"
+_IDS_LENGTH = 18 * len(LINK_FIELDS) + 2  # of the ids in a mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +55,21 @@ class Wish:
 
 
 def marked(mark: str | None) -> dict[str, str | None]:
-    """The ids in a mark by field; nothing where there is no mark or it is not one."""
-    ids = (mark or "").split(" ")
+    """The ids in a mark by field; nothing where there is no mark or it is not one.
+
+    Behind them, the mark of a task has its status.
+    """
+    ids = (mark or "")[:_IDS_LENGTH].split(" ")
     if len(ids) != len(LINK_FIELDS):
         return {}
     return {
         name: None if each == _NO_ID else each for name, each in zip(LINK_FIELDS, ids, strict=True)
     }
+
+
+def marked_status(mark: str | None) -> str:
+    """The status of Clockify's in the mark of a task, "" where there is none."""
+    return (mark or "")[_IDS_LENGTH:].strip()
 
 
 def mark_of(ids: Mapping[str, str | None]) -> str:

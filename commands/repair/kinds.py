@@ -124,35 +124,36 @@ class Kinds:
             projects.read_totals()
         kind = self._kind("projects") if writes else OneKind(self._shared, "projects")
         tasks = TaskRecords(self._kind("tasks")) if "tasks" in there else None
-        late = kind.new_writer(Counter())  # its creations are counted already
         for contents, hours in projects.chunks():
             found = kind.records.compare(kind.records.read(contents), hours)
             kind.count["unchanged"] += found.unchanged
             kind.count["left alone"] += found.foreign
-            if tasks is None:
-                kind.plan(found.changes)
-                continue
-            hours_left = self._create(kind, found) if writes else []
-            tasks.take(contents, [each.entry_id for each in found.changes])
+            late = self._create(kind, found) if writes and tasks else []
+            if tasks is not None:
+                tasks.take(contents, [each.entry_id for each in found.changes])
             if writes:
-                kind.plan(found.updated)
-                if self._shared.wishes.apply:
-                    for change in hours_left:
-                        late.add(change)
-        late.finish()
+                kind.plan(found.updated if tasks else found.changes)
+                self._write_late(kind, late)
         kind.finish()
+        gone = self._mark_gone(kind) if writes else []
         if tasks is not None:
-            tasks.finish()
+            tasks.finish(gone)
         if writes:
-            self._mark_gone(kind)
-            roll_up = RollUp(
-                self._shared.org,
-                apply=self._shared.wishes.apply,
-                tell=self._shared.tell,
-                show=self._shared.show,
-            )
-            projects.roll_up(roll_up)
-            self.hours = roll_up.count
+            self._roll_up(projects)
+
+    def _write_late(self, kind: OneKind, changes: Sequence[RecordChange]) -> None:
+        """Write the rest of what was created, and so is counted already."""
+        if self._shared.wishes.apply and changes:
+            writer = kind.new_writer(Counter())
+            for change in changes:
+                writer.add(change)
+            writer.finish()
+
+    def _roll_up(self, projects: Projects) -> None:
+        shared = self._shared
+        roll_up = RollUp(shared.org, apply=shared.wishes.apply, tell=shared.tell, show=shared.show)
+        projects.roll_up(roll_up)
+        self.hours = roll_up.count
 
     def _create(self, kind: OneKind, found: Compared) -> list[RecordChange]:
         """Make new projects without their tracked hours, which are returned: so this run's last."""
@@ -168,9 +169,10 @@ class Kinds:
         kind.finish()
         return late
 
-    def _mark_gone(self, kind: OneKind) -> None:
-        """Mark the records of what is gone in Clockify."""
+    def _mark_gone(self, kind: OneKind) -> list[str]:
+        """Mark the records of what is gone in Clockify, and return Clockify's ids of them."""
         marks = kind.records.marks
+        ids: list[str] = []
 
         def act(gone: Sequence[Surplus]) -> None:
             target, marked = kind.kind.target, Counter[str]()
@@ -188,9 +190,11 @@ class Kinds:
             writer.finish()
             kind.count["deleted"] += marked["updated"]
             kind.count["meanwhile"] += marked["meanwhile"]
+            ids.extend(each.entry_id for each in gone)
 
         if marks:
             kind.take_away([Surplus(*each) for each in kind.records.surplus()], act)
+        return ids
 
     def _invoices(self) -> None:
         def send(batch: Any) -> list[Json]:

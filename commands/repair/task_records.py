@@ -74,10 +74,15 @@ class TaskRecords:
             self._kind.take_away(list(self._gone(wanted)), self._delete)
         self._kind.finish()
 
-    def finish(self) -> None:
-        """Look for the Tasks of tasks that no project has any more. Raises IntegrationError."""
+    def finish(self, gone: Sequence[str]) -> None:
+        """Look for the Tasks of tasks that no project has any more. Raises IntegrationError.
+
+        `gone`: projects that Clockify no longer has.
+        """
         if self._takes_all and not self._is_first:
             self._kind.take_away(list(self._gone(None)), self._delete)
+        elif gone:
+            self._kind.take_away(list(self._gone(gone)), self._delete)
         self._kind.finish()
 
     def _tasks_of(self, projects: Sequence[str], clients: Mapping[str, object]) -> Iterator[Json]:
