@@ -1,14 +1,19 @@
 """Clients, projects, tasks and invoices in the Salesforce stand-in, and what differs by org."""
 
 import asyncio
+import io
+import json
+import zipfile
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from org_api import BASE, HALTED, Api, Json, outcome
 
-from sandbox.salesforce import ADMIN_ID, Flow
+from sandbox.internet import Request
+from sandbox.salesforce import ADMIN_ID, HOST, Flow
 from sandbox.salesforce.metadata import FORCE_APP
+from sandbox.salesforce_setup import TOKEN, SalesforceSetup
 
 PROJECT = "sobjects/Clockify_Project__c/Clockify_Project_Id__c/"
 INVOICE = "sobjects/Clockify_Invoice__c/Clockify_Invoice_Id__c/"
@@ -818,6 +823,46 @@ def test_admins_session_writes_as_the_admin(bare: Api) -> None:
     assert status == 201
     assert bare.org.records["Account"][made["id"]]["CreatedById"] == ADMIN_ID
     assert bare.call("POST", "sobjects/Account", {"Name": "A"})[0] == 400
+
+
+def deploy_request(manifest: str, components: dict[str, list[str]]) -> Request:
+    """A deployment whose manifest, package.xml or destructiveChangesPost.xml, names components."""
+    types = "".join(
+        f"<types>{''.join(f'<members>{each}</members>' for each in members)}"
+        f"<name>{kind}</name></types>"
+        for kind, members in components.items()
+    )
+    content = f'<Package xmlns="http://soap.sforce.com/2006/04/metadata">{types}</Package>'
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr(manifest, content)
+    body = (
+        b'--x\r\nContent-Disposition: form-data; name="entity_content"\r\n\r\n'
+        b'{"deployOptions": {}}\r\n--x\r\nContent-Disposition: form-data; name="file"\r\n\r\n'
+        + archive.getvalue()
+        + b"\r\n--x--"
+    )
+    headers = {"authorization": f"Bearer {TOKEN}", "content-type": "multipart; boundary=x"}
+    return Request("POST", HOST, BASE + "metadata/deployRequest", headers, body)
+
+
+def test_what_the_admin_deploys_and_assigns_is_what_the_org_has(bare: Api) -> None:
+    setup = SalesforceSetup(bare.org)
+    user = setup.insert("User", Username="i@acme.example", ProfileId="p", IsActive=True)
+    data = {"CustomObject": ["Clockify_Project__c"], "PermissionSet": ["Clockify_Data"]}
+    answer = asyncio.run(setup.answer(deploy_request("package.xml", data)))
+    assert answer.status == 201
+    assert bare.error("PATCH", PROJECT + "p", {"Name": "P"})[:2] == (404, "NOT_FOUND")
+    row = setup.find("PermissionSet", Name="Clockify_Data")
+    assert row is not None
+    pair = json.dumps({"AssigneeId": user, "PermissionSetId": row["Id"]}).encode()
+    path = BASE + "sobjects/PermissionSetAssignment"
+    headers = {"authorization": f"Bearer {TOKEN}"}
+    answer = asyncio.run(setup.answer(Request("POST", HOST, path, headers, pair)))
+    assert answer.status == 201
+    assert bare.call("PATCH", PROJECT + "p", {"Name": "P"})[0] == 201
+    asyncio.run(setup.answer(deploy_request("destructiveChangesPost.xml", data)))
+    assert "Clockify_Project__c" not in bare.org.fields
 
 
 class _Any:
