@@ -17,7 +17,7 @@ from clockify_salesforce.clockify.client import Clockify, ClockifyError
 
 # There are no older entries than Clockify; imported ones may be older. Plans lie ahead.
 FIRST = datetime(2000, 1, 1, tzinfo=UTC)
-AHEAD = timedelta(days=400)
+AHEAD, AHEAD_IN_MONTHS = timedelta(days=400), timedelta(days=31)
 YEAR, MONTH = timedelta(days=365), timedelta(days=31)
 # So much time without an entry, and nothing older is looked for.
 QUIET = timedelta(days=3 * 365)
@@ -70,11 +70,14 @@ class Totals:
         """
         if not tracked:
             return {}
-        until = (now + AHEAD).replace(hour=0, minute=0, second=0, microsecond=0)
+        day = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        spans = [(day + AHEAD, day + AHEAD - FIRST), (day + AHEAD, YEAR)]
+        if months:
+            spans.append((day + AHEAD_IN_MONTHS, MONTH))
         # Whether a report leaves out people who have gone unless it is asked for those of any
         # status, and whether it takes that, Clockify does not say.
         for any_status in (True, False):
-            for longest in (until - FIRST, YEAR, MONTH) if months else (until - FIRST, YEAR):
+            for until, longest in spans:
                 try:
                     found = self._back(until, longest, tracked, now, any_status=any_status)
                 except ClockifyError as error:
@@ -82,7 +85,7 @@ class Totals:
                         raise
                     continue
                 if found or not any_status:
-                    return found
+                    return _told(found)
                 break
         if months:
             raise ClockifyError(
@@ -144,11 +147,25 @@ class Totals:
             asked["users"] = {"contains": "CONTAINS", "status": "ALL"}
         path = f"/workspaces/{quote(self.workspace, '')}/reports/summary"
         self.wait()
-        answer = self.clockify.report(path, asked)
+        try:
+            answer = self.clockify.report(path, asked)
+        except ClockifyError as error:
+            if error.status != 403:
+                raise
+            # Perhaps it is only the amounts that the key may not see.
+            self.wait()
+            answer = self.clockify.report(path, asked | {"amountShown": "HIDE_AMOUNT"})
         rows = answer.get("groupOne")
         if not isinstance(rows, list) and not (rows is None and "totals" in answer):
             raise ClockifyError(f"Clockify's answer to {path} has no groups in it.")
         return [row for row in rows or [] if isinstance(row, dict)]
+
+
+def _told(found: dict[str, Total]) -> dict[str, Total]:
+    """A key that may not see amounts may be told that all of them are nothing."""
+    if any(total.amount for total in found.values()):
+        return found
+    return {project: replace(total, amount=None) for project, total in found.items()}
 
 
 def _spans(until: datetime, longest: timedelta) -> Iterator[tuple[datetime, datetime]]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -46,7 +46,9 @@ class Projects:
         months = self._shared.wishes.months
         try:
             self.totals = self._shared.readers.use(
-                lambda history: history.totals.read(tracked, datetime.now(UTC), months=months)
+                lambda history: replace(history.totals, wait=self._shared.readers.wait).read(
+                    tracked, datetime.now(UTC), months=months
+                )
             )
         except TooManyReports as error:
             self._shared.tell(
