@@ -20,7 +20,7 @@ run: $(VENV)/.installed ## Start everything on this machine, send one time entry
 	@$(BIN)/python -m sandbox
 
 test: check ## Run every check and test
-	$(BIN)/python -m pytest --cov=mapping --cov-branch --cov-report=term-missing --cov-fail-under=100
+	$(BIN)/python -m pytest --cov=mapping --cov=clockify_salesforce.kinds --cov-branch --cov-report=term-missing --cov-fail-under=100
 
 test-fast: $(VENV)/.installed ## Run the tests that need no process, in seconds
 	$(BIN)/python -m pytest tests/unit -m "not simulation"

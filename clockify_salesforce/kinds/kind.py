@@ -1,8 +1,8 @@
 """What a kind of Clockify's besides time entries says of itself, and how its bodies are read. Pure.
 
 A kind is one module: the event types that tell of it, where its records are in Salesforce, and a
-function that reads a body, a webhook's or the REST API's, into a decision. docs/adding-a-kind.md
-builds one. https://docs.clockify.me/
+function that reads a body, a webhook's or the REST API's, into a decision.
+https://docs.clockify.me/
 """
 
 import re

@@ -207,7 +207,7 @@ def test_what_an_older_version_left_is_taken_out_by_the_documented_command(
     salesforce_cli: list[str], tmp_path: Path
 ) -> None:
     (command,) = re.findall(
-        r"^ *\$ sf (project deploy start --manifest manifest/package(?:.+\\\n)*.*destructive.*\n)",
+        r"^ *\$ sf (project deploy start --manifest \S+/package(?:.+\\\n)*.*destructive.*\n)",
         (ROOT / "docs" / "salesforce.md").read_text(),
         re.M,
     )

@@ -31,6 +31,7 @@ PURE = (
     *("clockify_salesforce.time_entry", "clockify_salesforce.mapping_rules"),
     *("clockify_salesforce.mapping_file", "clockify_salesforce.salesforce.wish"),
     *("clockify_salesforce.salesforce.credentials", "clockify_salesforce.clockify.api_key"),
+    *("clockify_salesforce.decisions", "clockify_salesforce.kinds"),
 )
 
 
