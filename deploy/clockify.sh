@@ -9,7 +9,8 @@ webhooks() { # WORKSPACE OPTION...: run commands.webhooks with the key on its st
 
 make_webhooks() {
   local each found='' kept='' failed=''
-  if [[ ! $API_KEY$STORED_KEY || $SKIP_WEBHOOKS ]]; then
+  if [[ $SKIP_WEBHOOKS ]]; then return; fi
+  if [[ ! $API_KEY$STORED_KEY ]]; then
     say_kinds_to_click
     return
   fi

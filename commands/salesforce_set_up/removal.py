@@ -60,12 +60,9 @@ class Removal:
             self._run_all()
 
     def _run_data(self) -> None:
-        """What the other kinds need, as one: their webhooks go with  ./deploy.sh --with none."""
-        if not self.directory.has(DATA_SET):
-            print(f"\nNothing to take away: the org has no permission set {DATA_SET}.")
-            return
+        """What the other kinds need, as one: no part of it is one kind's alone."""
         if not self.told.dry_run and not self.told.agrees(
-            f"Take away the records of projects and invoices, hours and reports from"
+            "Take away the records of projects and invoices, hours and reports from"
             f" {self.sf.instance}? Accounts, Tasks and Events stay.",
             yes=self.arguments.yes,
         ):
@@ -74,14 +71,12 @@ class Removal:
         self.told.step("Take the permission sets away")
         self.directory.take_sets_away(self.username, str(admin["Id"]), DATA_SET)
         self._delete_rounds([FORCE_APP / "data"])
+        print("\nTheir webhooks go with  ./deploy.sh --with none.")
 
     def _run_all(self) -> None:
-        parts = [FORCE_APP / "default", FORCE_APP / "hours"]
-        if self.directory.has(DATA_SET):
-            parts.append(FORCE_APP / "data")
         if not self.told.dry_run and not self.told.agrees(
             f"Take away app, rights, reports, states and fields from {self.sf.instance}? Events"
-            " stay, and lose their Clockify fields.",
+            " stay, and lose their Clockify fields; records of projects and invoices go.",
             yes=self.arguments.yes,
         ):
             raise WrongCall("nothing was taken away: answer y, or give --yes")
@@ -91,7 +86,7 @@ class Removal:
         admin = self.directory.admin(self.sf.username)
         self.told.step(f"Deactivate {self.username}, and take the permission sets away")
         self.directory.take_away(self.username, str(admin["Id"]))
-        self._delete_rounds(parts)
+        self._delete_rounds([FORCE_APP])
         if not self.told.dry_run and self.keeper.forget():
             self.told.changed(f"{self.keeper}: deleted")
         print(f"\nWhat stays: Events, the user (nobody can delete one), the role {ROLE_LABEL}.")
@@ -107,9 +102,12 @@ class Removal:
             done = self.sf.deploy(options, project=Path(folder), dry_run=self.told.dry_run)
         for problem in done.problems:
             self.told.refused(problem, "delete it in Setup, and run this again")
-        if not done.problems:
-            names = [name for _, members in types for name in members]
-            self.told.changed(f"{len(names)} components are deleted")
+        # What is not there, for it was never wanted or is gone already, is no problem.
+        count = sum(len(members) for _, members in types) if self.told.dry_run else done.changed
+        if count:
+            self.told.changed(f"{count} components are deleted")
+        elif not done.problems:
+            self.told.is_there("nothing of it is there")
 
 
 def _members(parts: Sequence[Path], ends: tuple[str, ...]) -> list[tuple[str, list[str]]]:

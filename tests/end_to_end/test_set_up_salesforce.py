@@ -270,7 +270,7 @@ def test_other_kinds_are_set_up_stay_and_are_taken_away_by_themselves(desk: Desk
     assert not [name for name in left if re.search("_Data|Project__c-|Invoice|Task_Id", name)]
     again = org.writes
     code, out = desk.set_up("--delete", "--yes", "--with", "projects")
-    assert (code, org.writes, "Nothing to take away" in out) == (0, again, True), out
+    assert (code, org.writes, "Nothing differed" in out) == (0, again, True), out
 
 
 def test_what_the_org_refuses_is_said_and_the_rest_goes_on(desk: Desk) -> None:
