@@ -18,7 +18,7 @@ from typing import Any
 from clockify_salesforce.clockify.client import ClockifyError
 from clockify_salesforce.errors import SalesforceUnavailable
 from clockify_salesforce.salesforce.errors import SalesforceRefused
-from commands.repair.change import RecordChange
+from commands.repair.change import Planned, RecordChange
 from commands.repair.clients import Clients
 from commands.repair.hours import DEPLOY, RollUp
 from commands.repair.invoices import GRAPHS, Invoices
@@ -110,7 +110,10 @@ class Kinds:
     # Kind by kind ---------------------------------------------------------------------------------
 
     def _clients(self) -> None:
-        kind = self._kind("clients")
+        def send(batch: list[Planned]) -> list[Json]:
+            return clients.send(batch)
+
+        kind = self._kind("clients", send=send)
         clients = Clients(kind)
         with self._shared.readers.one() as history:
             for chunk in chunks(history.lists.clients(), TAKEN):
@@ -214,7 +217,7 @@ class Kinds:
         return ids
 
     def _invoices(self) -> None:
-        def send(batch: Any) -> list[Json]:
+        def send(batch: list[Planned]) -> list[Json]:
             return invoices.send(batch)
 
         kind = self._kind("invoices", batch=GRAPHS, send=send)

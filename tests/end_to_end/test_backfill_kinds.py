@@ -357,16 +357,122 @@ def test_invoice_with_a_bad_line_is_refused_as_a_whole(company: Company) -> None
     assert sum(key.startswith(bad) for key in held) == 24
 
 
-def test_client_without_account_gets_one_where_that_is_wished(company: Company) -> None:
+def choose(company: Company, text: str) -> None:
+    """Have the runs of a company read a mapping.toml of its own."""
     shutil.copy(ROOT / "mapping.py", company.folder)
     for name in ("clockify_salesforce", "commands"):
         shutil.copytree(ROOT / name, company.folder / name)
-    (company.folder / "mapping.toml").write_text("[clients]\ncreate_accounts = true\n")
+    (company.folder / "mapping.toml").write_text(text)
     company.source = company.folder
+
+
+def test_client_without_account_gets_one_where_that_is_wished(company: Company) -> None:
+    choose(company, "[clients]\ncreate_accounts = true\n")
     run = company.run("--kinds", "clients", "--apply")
-    assert run.code == 0, run.err
+    assert (run.code, run.changes("clients")) == (0, (1, 1, 0, 0, 0)), run.err
     accounts = company.held("Account", "Clockify_Client_Id__c")
     assert accounts.keys() == {company.northwind, company.fabrikam}
+    company.world.clockify.edit_client(company.fabrikam, name="Fabrikam Ltd")
+    company.world.clockify.edit_client(company.northwind, name="Northwind AG")
+    assert company.run("--kinds", "clients", "--apply").changes("clients") == (0, 1, 1, 0, 0)
+    names = [each["Name"] for each in company.held("Account", "Clockify_Client_Id__c").values()]
+    assert sorted(names) == ["Fabrikam Ltd", "northwind  gmbh"]
+
+
+@pytest.mark.parametrize(("rule", "created"), [("alert", 1), ("block", 0)])
+def test_duplicate_rule_is_passed_by_choice_where_it_only_alerts(
+    company: Company, rule: Any, created: int
+) -> None:
+    """An Account of the same name that has another client's id already."""
+    org = company.world.salesforce
+    org.add("Account", Name="Fabrikam", Clockify_Client_Id__c="another")
+    org.duplicate_rule = rule
+    org.duplicates_on_edit = False
+    choose(company, '[clients]\ncreate_accounts = true\nduplicate_alerts = "pass"\n')
+    run = company.run("--kinds", "clients", "--apply")
+    assert run.changes("clients") == (created, 1, 0, 0, 1 - created), run.err
+    assert run.code == (0 if created else 3)
+    assert ("DUPLICATES_DETECTED" in run.err) is not bool(created)
+
+
+def test_two_clients_of_one_name_do_not_share_an_account(company: Company) -> None:
+    company.world.clockify.add_client("NORTHWIND GMBH")
+    run = company.run("--kinds", "clients", "--apply")
+    assert run.changes("clients") == (0, 1, 0, 0, 0)
+    assert run.counts("clients")["unmatched"] == 2
+
+
+def test_hour_of_the_free_plan_is_waited_for(company: Company) -> None:
+    """Pages are large, tasks asked for once; where it must wait, that is told."""
+    clockify = company.world.clockify
+    clockify.faults.hourly, clockify.faults.hour_s = 5, 1.5
+    run = company.run("--kinds", "clients,projects,tasks", "--apply")
+    assert run.code == 0, run.err
+    assert "Clockify asks to wait: going on in" in run.err
+    assert run.changes("tasks") == (4, 0, 0, 0, 0)
+
+
+def test_reports_of_a_month_are_left_to_the_weekly_run(company: Company) -> None:
+    """Every night the hours of Clockify's list; what is billable stays until there is time."""
+    company.world.clockify.report_days = 31
+    run = company.run("--kinds", "all", "--days", "7", "--apply")
+    assert run.code == 0, run.err
+    assert "billable hours and amounts are left to a run over more than 31 days" in run.err
+    relaunch = company.projects()[company.relaunch]
+    assert (relaunch["Tracked_Hours__c"], relaunch.get("Billable_Hours__c")) == (3.5, None)
+    run = company.run("--kinds", "all", "--days", "92", "--apply")
+    assert run.code == 0, run.err
+    relaunch = company.projects()[company.relaunch]
+    assert (relaunch["Tracked_Hours__c"], relaunch["Billable_Hours__c"]) == (3.5, 2.5)
+    opportunity = company.world.salesforce.records["Opportunity"][company.opportunity]
+    assert opportunity["Clockify_Billable_Hours__c"] == 2.5
+
+
+def test_refused_hours_are_told_and_stop_nothing(company: Company) -> None:
+    """A closed Opportunity, say, that a rule keeps as it is."""
+    company.world.salesforce.read_only.add("Opportunity.Clockify_Hours__c")
+    run = company.run("--kinds", "projects", "--apply")
+    assert run.code == 0, run.err
+    assert f"Opportunity {company.opportunity}: its hours were not written" in run.err
+    assert re.search(r"^  hours +Opportunity refused 1$", run.out, re.M)
+
+
+def test_tasks_of_every_project_are_read_where_that_is_wished(company: Company) -> None:
+    """A Task whose task went without a message, of a project that looks as before."""
+    clockify = company.world.clockify
+    company.run(*ALL, "--apply")
+    clockify.edit_task(company.tasks[2], status="DONE")
+    clockify.delete_task(company.tasks[2])
+    clockify.requests.clear()
+    assert company.run("--kinds", "tasks", "--apply").changes("tasks") == (0, 0, 0, 0, 0)
+    assert company.asked("/tasks") == 0
+    run = company.run("--kinds", "tasks", "--apply", "--all-tasks")
+    assert run.changes("tasks") == (0, 0, 3, 1, 0)
+    assert company.tasks[2] not in company.held("Task", "Clockify_Task_Id__c")
+
+
+def test_links_that_were_missing_are_set_by_the_next_run(company: Company) -> None:
+    """A task before its project, a project and an invoice before their client."""
+    org = company.world.salesforce
+    run = company.run("--kinds", "projects,tasks,invoices", "--apply")
+    assert run.code == 0, run.err
+    assert company.projects()[company.relaunch]["Account__c"] is None
+    assert company.run(*ALL, "--apply").code == 0
+    assert company.projects()[company.relaunch]["Account__c"] == company.account
+    invoices = company.held("Clockify_Invoice__c", "Clockify_Invoice_Id__c")
+    assert {each["Account__c"] for each in invoices.values()} == {company.account}
+    org.change("Opportunity", company.opportunity, Clockify_Project_Id__c=None)
+    clockify = company.world.clockify
+    clockify.edit_project(company.relaunch, note="Looked at again")
+    assert company.run(*ALL, "--apply").changes("tasks") == (0, 2, 0, 0, 0)
+    assert company.task(0)["WhatId"] == company.projects()[company.relaunch]["Id"]
+
+
+def test_wrong_call_is_told(company: Company) -> None:
+    for options in (("--kinds", "tags"), ("--kinds", ""), ("--kinds", "all"), ("--kinds", "x,all")):
+        run = company.run(*options)
+        assert (run.code, "usage:" in run.err) == (2, True)
+    assert company.world.clockify.requests == []
 
 
 def test_more_deletions_than_allowed_touch_nothing(company: Company) -> None:
