@@ -2,7 +2,7 @@
 
 import email.utils
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -175,42 +175,32 @@ class ClockifyApi(Reports):
             return self.invoices_status, {"message": "Access Denied", "code": 4031}, {}
         match at:
             case ["clients"]:
-                kept = [
-                    each
-                    for each in list(self.clients)
-                    if _is_wanted(query, archived=self.details.get(each, Client()).archived)
-                ]
-                return self._listed(kept, query, self._client)
+                clients, none = list(self.clients), Client()
+                archived = {each: self.details.get(each, none).archived for each in clients}
+                return self._listed(_wanted(archived, query), query, self._client)
             case ["projects"]:
-                projects = [
-                    each.id
-                    for each in list(self.projects.values())
-                    if _is_wanted(query, archived=each.archived)
-                ]
-                return self._listed(projects, query, self._project)
-            case ["projects", project, "tasks", *task] if project in self.projects:
-                tasks = self._tasks_of.get(project, {}).values()
-                if not task:
-                    return self._listed(tasks, query, self._task)
-                return (
-                    (200, self._task(task[0]), {})
-                    if task[0] in tasks
-                    else self._gone("Task", "Project")
-                )
+                archived = {each.id: each.archived for each in [*self.projects.values()]}
+                return self._listed(_wanted(archived, query), query, self._project)
             case ["invoices"]:
                 return self._invoice_list(query)
+            case ["projects", project, "tasks"] if project in self.projects:
+                tasks = list(self._tasks_of.get(project, {}).values())
+                return self._listed(tasks, query, self._task)
+        return self._one(at)
+
+    def _one(self, at: list[str]) -> Answer:
+        """A single record, or the refusal of one that is gone."""
+        match at:
+            case ["projects", project, "tasks", task] if project in self.projects:
+                if task not in self._tasks_of.get(project, {}).values():
+                    return self._gone("Task", "Project")
+                return 200, self._task(task), {}
             case ["clients", client]:
-                return (
-                    (200, self._client(client), {})
-                    if client in self.clients
-                    else (self._gone("Client"))
-                )
+                known = client in self.clients
+                return (200, self._client(client), {}) if known else self._gone("Client")
             case ["invoices", invoice]:
-                return (
-                    (200, self._whole_invoice(invoice), {})
-                    if invoice in self.invoices
-                    else self._gone("Invoice")
-                )
+                known = invoice in self.invoices
+                return (200, self._whole_invoice(invoice), {}) if known else self._gone("Invoice")
             case ["projects", project, *more]:
                 known = project in self.projects and not more
                 return (200, self._project(project), {}) if known else self._gone("Project")
@@ -222,14 +212,12 @@ class ClockifyApi(Reports):
             return self.gone_status, _NOT_FOUND, {}
         return 400, {"message": f"{kind} doesn't belong to {within}", "code": 501}, {}
 
-    def _listed(
-        self, ids: Collection[str], query: dict[str, str], body: Callable[[str], Json]
-    ) -> Answer:
+    def _listed(self, ids: list[str], query: dict[str, str], body: Callable[[str], Json]) -> Answer:
         """One page of a list; only what is on it is written out."""
         size = int(query.get("page-size", 50))
         if not 1 <= size <= self.largest_page:
             return 400, {"message": f"page-size: 1 to {self.largest_page}", "code": 501}, {}
-        status, shown, headers = _page(list(ids), query)
+        status, shown, headers = _page(ids, query)
         return status, [body(each) for each in shown], headers
 
     def _invoice_list(self, query: dict[str, str]) -> Answer:
@@ -312,9 +300,11 @@ def _page(items: list[Any], query: dict[str, str]) -> Answer:
     return 200, items[(page - 1) * size : page * size], {"Last-Page": last}
 
 
-def _is_wanted(query: dict[str, str], *, archived: bool) -> bool:
-    """Both are listed where nothing is asked for."""
-    return "archived" not in query or (query["archived"] == "true") is archived
+def _wanted(archived: dict[str, bool], query: dict[str, str]) -> list[str]:
+    """Those that are archived or those that are not; both where nothing is asked for."""
+    if "archived" not in query:
+        return list(archived)
+    return [each for each, is_so in archived.items() if is_so is (query["archived"] == "true")]
 
 
 def _too_many(headers: dict[str, str]) -> Answer:

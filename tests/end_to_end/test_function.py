@@ -115,10 +115,10 @@ def test_deleting_what_is_gone_is_deleted(function: Function, world: World) -> N
     [
         ("NEW_TIMER_STARTED", payload("NEW_TIMER_STARTED")),
         ("TIMER_STOPPED", payload(**TEST_BUTTON)),
-        ("NEW_PROJECT", payload("NEW_PROJECT")),
-        ("NEW_CLIENT", payload("NEW_CLIENT")),
-        ("NEW_TASK", payload("NEW_TASK")),
-        ("NEW_INVOICE", payload("NEW_INVOICE")),
+        ("NEW_TAG", payload("NEW_PROJECT")),
+        ("USER_JOINED_WORKSPACE", payload("NEW_CLIENT")),
+        ("NEW_APPROVAL_REQUEST", payload("NEW_TASK")),
+        ("EXPENSE_CREATED", payload("NEW_INVOICE")),
         ("SOMETHING_NEW", b"not even JSON"),
     ],
 )
@@ -287,8 +287,8 @@ def test_no_or_two_signatures_are_401(
 def test_signature_of_another_webhook_is_let_in(world: World, cold: Function) -> None:
     world.secrets["signing-secrets"] = [f"{'b' * 32}\n{'c' * 32}\r\n\n{world.signing_secret}\n"]
     for signature in (world.signing_secret, "b" * 32, "c" * 32):
-        assert cold.post("NEW_PROJECT", {}, signature=signature).status_code == 200
-    assert cold.post("NEW_PROJECT", {}, signature="").status_code == 401
+        assert cold.post("NEW_TAG", {}, signature=signature).status_code == 200
+    assert cold.post("NEW_TAG", {}, signature="").status_code == 401
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "OPTIONS"])
@@ -528,10 +528,10 @@ def test_bad_credentials_queue_the_message_and_are_told(
 
 
 def test_new_signing_secret_works_at_once(world: World, cold: Function) -> None:
-    assert cold.post("NEW_PROJECT", {}).status_code == 200
+    assert cold.post("NEW_TAG", {}).status_code == 200
     world.secrets["signing-secrets"].append(f"{world.signing_secret}\n{'n' * 32}")
-    assert cold.post("NEW_PROJECT", {}, signature="n" * 32).status_code == 200
-    assert cold.post("NEW_PROJECT", {}).status_code == 200
+    assert cold.post("NEW_TAG", {}, signature="n" * 32).status_code == 200
+    assert cold.post("NEW_TAG", {}).status_code == 200
 
 
 def test_secret_manager_down_after_the_first_read_changes_nothing(
@@ -556,7 +556,7 @@ def test_secret_manager_down_is_told_to_all_at_once(world: World, cold: Function
     world.secret_manager.down = True
     began = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(12) as pool:
-        answers = list(pool.map(lambda _: cold.post("NEW_PROJECT", {}), range(12)))
+        answers = list(pool.map(lambda _: cold.post("NEW_TAG", {}), range(12)))
     assert {response.status_code for response in answers} == {503}
     assert time.monotonic() - began < 8
 

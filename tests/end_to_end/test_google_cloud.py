@@ -429,7 +429,7 @@ def test_read_that_began_before_a_freeze_neither_fails_nor_delays_the_message_af
     secret_manager = world.secret_manager
     secret_manager.trouble.slow = 1.0 if how == "answered" else 6.0
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        pool.submit(frozen.post, "NEW_PROJECT", {}, signature="x" * 32)
+        pool.submit(frozen.post, "NEW_TAG", {}, signature="x" * 32)
         while not secret_manager.reads:
             time.sleep(0.01)
 
@@ -481,5 +481,5 @@ def test_regenerated_signing_secret_works_with_the_next_message(
 ) -> None:
     world.secret_manager.latest["signing-secrets"] = 1
     world.secrets["signing-secrets"].append(f"{world.signing_secret}\n{NEW}")
-    assert function.post("NEW_PROJECT", {}, signature=NEW).status_code == 200
-    assert function.post("NEW_PROJECT", {}).status_code == 200
+    assert function.post("NEW_TAG", {}, signature=NEW).status_code == 200
+    assert function.post("NEW_TAG", {}).status_code == 200

@@ -11,7 +11,7 @@ from clockify_salesforce.decisions import Delete, Ignore, Match, Record, Upsert
 from clockify_salesforce.errors import BadMessage, UnusableEntry
 from clockify_salesforce.kinds import BY_EVENT, BY_NAME, KINDS
 from clockify_salesforce.kinds.invoice import MOST_LINES
-from clockify_salesforce.kinds.kind import Body
+from clockify_salesforce.kinds.kind import Body, Kind
 
 EVENTS = {kind.name: min(each for each in kind.writes if each.startswith("NEW")) for kind in KINDS}
 
@@ -46,8 +46,8 @@ def test_no_event_type_belongs_to_two_kinds() -> None:
 )
 def test_event_type_decides(name: str, event: str, sort: type) -> None:
     found = decided(name, event)
-    assert type(found) is sort
     assert (found.kind, found.target) == (name, BY_NAME[name].target)
+    assert type(found) is sort
     if isinstance(found, Match | Record):
         assert found.gone is event.endswith("DELETED")
 
@@ -60,14 +60,14 @@ def test_body_that_is_not_one_is_a_bad_message(name: str, content: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_test_button_is_ignored(kind: kinds.Kind) -> None:
+def test_test_button_is_ignored(kind: Kind) -> None:
     field, value = kind.sample
     found = decided(kind.name, **{field: value})
     assert found == Ignore("Clockify's test message", found.entry_id, kind=kind.name)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_essential_body_reads_the_same(kind: kinds.Kind) -> None:
+def test_essential_body_reads_the_same(kind: Kind) -> None:
     body = sample(EVENTS[kind.name]) | {"memberships": [{"userId": "x"}], "timeEntryIds": ["x"]}
     kept = mapping.essential(body, event_type=EVENTS[kind.name])
     assert isinstance(kept, dict)
