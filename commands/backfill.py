@@ -23,6 +23,7 @@ from pathlib import Path
 from clockify_salesforce.clockify.client import Clockify
 from clockify_salesforce.clockify.history import Asks, History
 from clockify_salesforce.errors import IntegrationError, SettingsError
+from clockify_salesforce.kinds.project import PROJECT
 from clockify_salesforce.salesforce.bulk import BulkOrg
 from clockify_salesforce.salesforce.directory import Directory
 from clockify_salesforce.settings import chosen_rules
@@ -212,7 +213,9 @@ class Desk:
             credentials, version=found.salesforce_api_version, read_s=READ_S, largest=LARGEST_ANSWER
         )
         self.readers = Readers(self._history)
-        self.directory = Directory(self.org, clockify=self.clockify, links=self.rules.links)
+        self.directory = Directory(
+            self.org, clockify=self.clockify, links=self.rules.links, projects=[PROJECT]
+        )
         self.clock = Clock(lambda: max([0.0, *(each.clock_ahead_s for each in self._clients)]))
         self.show = print if arguments.list else lambda line: None
 

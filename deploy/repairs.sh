@@ -32,7 +32,7 @@ make_job() { # NAME WORKSPACE DAYS TIMEOUT: NEW is whether it was not there
   settings=(
     # An image that buildpacks made finds its Python through the launcher.
     --command=/cnb/lifecycle/launcher
-    --args="--,python,-m,commands.backfill,--workspace,$2,--days,$3,--kinds,all,--apply"
+    --args="--,python,-m,commands.backfill,--workspace,$2,--kinds,all,--days,$3,--apply"
     # A second try of what was refused is refused again; the next night is soon enough for the rest.
     --service-account="$ACCOUNT" --cpu=1 --memory=512Mi --max-retries=0 --task-timeout="$4"
     --set-env-vars="$(joined "$(settings_for "$(key_name_of "$2")")")"

@@ -75,7 +75,7 @@ def _split(text: str) -> list[str]:
 
 
 class RollUp:
-    """Writes the hours of one run. `count`: by object, what was written, and `notes`."""
+    """Writes the hours of one run. `count`: by object, what was written, and what was refused."""
 
     def __init__(
         self,
@@ -139,7 +139,6 @@ class RollUp:
 
     def _left_out(self, what: RolledUp, record_id: str, code: str) -> None:
         """A closed Opportunity, say, which a rule of the org's keeps as it is."""
-        self.count["notes"] += 1
         self.count[f"{what.object} refused"] += 1
         if self.count[f"{what.object} refused"] <= TOLD:
             self._tell(f"{what.object} {record_id}: its hours were not written: {code}")

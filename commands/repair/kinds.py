@@ -18,13 +18,13 @@ from typing import Any
 from clockify_salesforce.clockify.client import ClockifyError
 from clockify_salesforce.errors import SalesforceUnavailable
 from clockify_salesforce.salesforce.errors import SalesforceRefused
-from commands.repair.change import RecordChange
+from commands.repair.change import Planned, RecordChange
 from commands.repair.clients import Clients
 from commands.repair.hours import DEPLOY, RollUp
 from commands.repair.invoices import GRAPHS, Invoices
 from commands.repair.one_kind import ASKED_AT_ONCE, KINDS, OneKind, Shared, Surplus
 from commands.repair.projects import TRACKED, Projects
-from commands.repair.records import QUERIES, TAKEN, Compared, chunks
+from commands.repair.records import QUERIES, TAKEN, Compared, chunks, rows_with
 from commands.repair.task_records import TaskRecords
 from commands.repair.writing import is_about_one_entry
 
@@ -33,7 +33,7 @@ INVOICES = 400  # that are asked for and compared as a whole at a time
 _NOT_THERE = ("INVALID_TYPE", "INVALID_FIELD", "NOT_FOUND", "INSUFFICIENT_ACCESS")
 # What Clockify answers to a key that may not see something, and where the plan does not have it.
 _NOT_ALLOWED = (402, 403, 404)
-# Beside what matching takes, which time entries need as well, the org has this for clients.
+# The id is there for time entries already; with this comes the right to edit an Account.
 CLIENTS_ARE_THERE = "Clockify_Hours__c"
 
 Json = dict[str, Any]
@@ -85,7 +85,7 @@ class Kinds:
     def _question(self, name: str) -> str:
         target = KINDS[name].target
         field = target.external_id
-        if name == "clients" and name not in self._shared.wishes.asked:
+        if name == "clients":
             field = CLIENTS_ARE_THERE
         return f"SELECT Id, {field} FROM {target.object} LIMIT 1"
 
@@ -110,7 +110,10 @@ class Kinds:
     # Kind by kind ---------------------------------------------------------------------------------
 
     def _clients(self) -> None:
-        kind = self._kind("clients")
+        def send(batch: list[Planned]) -> list[Json]:
+            return clients.send(batch)
+
+        kind = self._kind("clients", send=send)
         clients = Clients(kind)
         with self._shared.readers.one() as history:
             for chunk in chunks(history.lists.clients(), TAKEN):
@@ -134,12 +137,29 @@ class Kinds:
             if writes:
                 kind.plan(found.updated if tasks else found.changes)
                 self._write_late(kind, late)
+            self._learn(kind, found)
         kind.finish()
         gone = self._mark_gone(kind) if writes else []
         if tasks is not None:
             tasks.finish(gone)
         if writes:
             self._roll_up(projects)
+
+    def _learn(self, kind: OneKind, found: Compared) -> None:
+        """Have time entries find the projects' records without asking for each by itself."""
+        shared, target = self._shared, kind.kind.target
+        if found.created and shared.wishes.apply:
+            kind.finish()
+            ids = [each.entry_id for each in found.created]
+            select = f"Id, {target.external_id}"
+            found.there |= {
+                row[target.external_id]: row["Id"]
+                for row in rows_with(
+                    shared.org, target.object, target.external_id, ids, select=select
+                )
+            }
+        for entry_id, record_id in found.there.items():
+            shared.directory.learn(target, entry_id, record_id)
 
     def _write_late(self, kind: OneKind, changes: Sequence[RecordChange]) -> None:
         """Write the rest of what was created, and so is counted already."""
@@ -197,7 +217,7 @@ class Kinds:
         return ids
 
     def _invoices(self) -> None:
-        def send(batch: Any) -> list[Json]:
+        def send(batch: list[Planned]) -> list[Json]:
             return invoices.send(batch)
 
         kind = self._kind("invoices", batch=GRAPHS, send=send)

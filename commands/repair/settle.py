@@ -77,7 +77,9 @@ class Settling:
         # What Clockify has to be told, beside its id, to be asked for one.
         self.more: Callable[[str], dict[str, str]] = lambda entry_id: {}
         records = Records(org.org)
-        drafts = Drafts(directory, rules=rules, own_user_id=org.org.user_id)
+        drafts = Drafts(
+            directory, rules=rules, own_user_id=lambda deadline: org.org.user_id(deadline)
+        )
         self._delivery = Delivery(records, drafts, clock, rules=rules, ask=self._ask)
 
     def begin(self) -> None:

@@ -2,9 +2,11 @@
 
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -54,6 +56,7 @@ class Company:
 
     world: World
     folder: Path
+    source: Path = ROOT
     started: "list[subprocess.Popen[str]]" = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -105,7 +108,7 @@ class Company:
         )
         return str(body["id"])
 
-    def run(self, *options: str, world: World | None = None) -> Run:
+    def run(self, *options: str) -> Run:
         """Run the command to its end."""
         process = self.start(*options)
         out, err = process.communicate(timeout=120)
@@ -124,7 +127,7 @@ class Company:
                 *options,
             ],
             cwd=self.folder,
-            env=os.environ | self.world.environment() | {"PYTHONPATH": str(ROOT)},
+            env=os.environ | self.world.environment() | {"PYTHONPATH": str(self.source)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -213,3 +216,271 @@ def test_first_import_then_nothing(company: Company) -> None:
     assert methods == {"GET"}
     # Two clients and so on: a page of each list, two reports; no task, no single invoice.
     assert len(company.world.clockify.requests) == 5
+
+
+def test_each_drift_is_repaired_and_nothing_else_is_touched(company: Company) -> None:
+    clockify, org = company.world.clockify, company.world.salesforce
+    company.run(*ALL, "--apply")
+    by_hand = org.add("Task", Subject="By hand", WhatId=company.projects()[company.support]["Id"])
+    org.change("Opportunity", company.opportunity, Clockify_Hours__c=None)
+    org.change("Task", company.task(0)["Id"], OwnerId=org.USER_ID)  # a person's choice
+    clockify.edit_client(company.northwind, name="Northwind AG")  # the company's own Account
+    clockify.edit_project(company.relaunch, name="Relaunch 2027", note="Phase two")
+    clockify.edit_task(company.tasks[0], name="Concept", status="DONE")
+    clockify.edit_task(company.tasks[1], name="Proofs")
+    clockify.delete_task(company.tasks[0])
+    extra = clockify.add_task("Launch", company.relaunch)
+    clockify.edit_project(company.internal, archived=True)
+    clockify.delete_project(company.internal)
+    clockify.edit_invoice(company.invoices[0], lines=(Line(2, "Other", 100, 5, 5),))
+    run = company.run(*ALL, "--apply")
+    assert run.code == 0, run.err
+    assert run.changes("clients") == (0, 0, 1, 0, 0)
+    assert run.changes("projects") == (0, 1, 1, 1, 0)
+    assert run.changes("tasks") == (1, 1, 0, 2, 0)
+    assert run.changes("invoices") == (0, 2, 0, 0, 0)  # the client's name is on both
+    assert re.search(r"^  hours +Opportunity 1$", run.out, re.M)
+    relaunch = company.projects()[company.relaunch]
+    assert (relaunch["Name"], relaunch["Note__c"]) == ("Relaunch 2027", "Phase two")
+    assert company.projects()[company.internal]["Deleted__c"] is True
+    assert company.projects()[company.internal]["Name"] == "Internal"
+    tasks = company.held("Task", "Clockify_Task_Id__c")
+    assert tasks.keys() == {company.tasks[1], company.tasks[2], extra}
+    assert org.records["Task"][by_hand]["IsDeleted"] is False
+    lines = company.held("Clockify_Invoice_Line__c", "Key__c")
+    ids = (company.invoices[0], company.invoices[1])
+    assert lines.keys() == {f"{ids[0]}-2", f"{ids[1]}-1", f"{ids[1]}-2"}
+    assert lines[f"{ids[0]}-2"]["Description__c"] == "Other"
+    assert org.records["Account"][company.account]["Name"] == "northwind  gmbh"
+    again = company.run(*ALL, "--apply")
+    assert [again.changes(kind)[:2] for kind in ("clients", "projects", "tasks", "invoices")] == [
+        (0, 0)
+    ] * 4
+    assert again.changes("projects")[3] == 0
+
+
+def killer(process: "subprocess.Popen[str]", path: str) -> Callable[[str, str], None]:
+    """What ends a run once it has asked for such a path."""
+
+    def kill(method: str, asked: str) -> None:
+        if re.search(path, asked):
+            process.kill()
+
+    return kill
+
+
+def test_run_that_is_killed_is_completed_by_the_next(company: Company) -> None:
+    """Wherever it is killed; the tasks of a project that it had begun are looked at again."""
+    clockify = company.world.clockify
+    for number in range(30):
+        project = clockify.add_project(f"Project {number}")
+        clockify.add_task("Work", project)
+    for path in (r"/tasks\?", r"reports/summary", r"/invoices/"):
+        process = company.start(*ALL, "--apply")
+        clockify.faults.meanwhile = killer(process, path)
+        process.communicate(timeout=60)
+        assert process.returncode == -signal.SIGKILL
+    clockify.faults.meanwhile = None
+    run = company.run(*ALL, "--apply")
+    assert run.code == 0, run.err
+    assert len(company.projects()) == 33
+    assert len(company.held("Task", "Clockify_Task_Id__c")) == 34
+    assert len(company.held("Clockify_Invoice_Line__c", "Key__c")) == 4
+
+
+def test_message_that_comes_while_it_writes_wins(company: Company) -> None:
+    """Its state has changed since the run began: the record is settled by itself."""
+    clockify, org = company.world.clockify, company.world.salesforce
+    company.run(*ALL, "--apply")
+    key = f"project:{company.support}"
+    kept: dict[str, Any] = {"Version__c": 1, "Based_On__c": 0, "Key__c": key, "State__c": None}
+    clockify.edit_project(company.support, name="Support 2027")
+
+    def message(method: str, asked: str) -> None:
+        if "reports/summary" in asked and not org.state(key):
+            org.add("Clockify_State__c", **kept)
+            clockify.edit_project(company.support, name="Support 2028")
+
+    clockify.faults.meanwhile = message
+    run = company.run("--kinds", "projects", "--apply")
+    clockify.faults.meanwhile = None
+    assert run.code == 0, run.err
+    assert run.counts("projects")["meanwhile"] == 1
+    assert company.projects()[company.support]["Name"] == "Support 2028"
+
+
+def test_kind_without_metadata_is_left_out_and_told(company: Company) -> None:
+    """Whoever has named it hears 1; a nightly run of all that there is goes on."""
+    company.world.salesforce.withdraw("data")
+    run = company.run(*ALL, "--apply")
+    assert run.code == 1
+    told = "Left out: clients, projects, tasks, invoices: the org does not have what they need"
+    assert told in run.err
+    assert run.out == ""
+    run = company.run("--kinds", "all", "--days", "2", "--apply")
+    assert run.code == 0, run.err
+    assert run.err.count(told) == 1
+    assert "created" in run.out
+
+
+def test_all_is_time_entries_too_which_find_their_projects(company: Company) -> None:
+    entry = company.log(company.support, 1.0, days=1)
+    run = company.run("--kinds", "all", "--days", "3", "--apply")
+    assert run.code == 0, run.err
+    event = company.world.salesforce.event(entry)
+    assert event is not None
+    assert event["WhatId"] == company.projects()[company.support]["Id"]
+
+
+@pytest.mark.parametrize("status", [402, 403, 404])
+def test_plan_without_invoices_keeps_nobody_from_the_rest(company: Company, status: int) -> None:
+    company.world.clockify.invoices_status = status
+    run = company.run("--kinds", "all", "--days", "2", "--apply")
+    assert run.code == 0, run.err
+    assert "Left out: invoices: Clockify" in run.err
+    assert len(company.projects()) == 3
+
+
+def test_invoice_with_a_bad_line_is_refused_as_a_whole(company: Company) -> None:
+    """The others go on; the next run tries it again."""
+    clockify = company.world.clockify
+    lines = tuple(Line(number, "", 100, 1, 1) for number in range(1, 25))
+    bad = clockify.add_invoice("2026-9", status="SENT", lines=(*lines, Line(25, "", amount=10**17)))
+    run = company.run("--kinds", "invoices", "--apply")
+    assert run.code == 3
+    assert run.changes("invoices") == (2, 0, 0, 0, 1)
+    assert f"invoice {bad}: " in run.err
+    assert bad not in company.held("Clockify_Invoice__c", "Clockify_Invoice_Id__c")
+    clockify.edit_invoice(bad, lines=lines)
+    assert company.run("--kinds", "invoices", "--apply").changes("invoices") == (1, 0, 2, 0, 0)
+    held = company.held("Clockify_Invoice_Line__c", "Key__c")
+    assert sum(key.startswith(bad) for key in held) == 24
+
+
+def choose(company: Company, text: str) -> None:
+    """Have the runs of a company read a mapping.toml of its own."""
+    shutil.copy(ROOT / "mapping.py", company.folder)
+    for name in ("clockify_salesforce", "commands"):
+        shutil.copytree(ROOT / name, company.folder / name)
+    (company.folder / "mapping.toml").write_text(text)
+    company.source = company.folder
+
+
+def test_client_without_account_gets_one_where_that_is_wished(company: Company) -> None:
+    choose(company, "[clients]\ncreate_accounts = true\n")
+    run = company.run("--kinds", "clients", "--apply")
+    assert (run.code, run.changes("clients")) == (0, (1, 1, 0, 0, 0)), run.err
+    accounts = company.held("Account", "Clockify_Client_Id__c")
+    assert accounts.keys() == {company.northwind, company.fabrikam}
+    company.world.clockify.edit_client(company.fabrikam, name="Fabrikam Ltd")
+    company.world.clockify.edit_client(company.northwind, name="Northwind AG")
+    assert company.run("--kinds", "clients", "--apply").changes("clients") == (0, 1, 1, 0, 0)
+    names = [each["Name"] for each in company.held("Account", "Clockify_Client_Id__c").values()]
+    assert sorted(names) == ["Fabrikam Ltd", "northwind  gmbh"]
+
+
+@pytest.mark.parametrize(("rule", "created"), [("alert", 1), ("block", 0)])
+def test_duplicate_rule_is_passed_by_choice_where_it_only_alerts(
+    company: Company, rule: Any, created: int
+) -> None:
+    """An Account of the same name that has another client's id already."""
+    org = company.world.salesforce
+    org.add("Account", Name="Fabrikam", Clockify_Client_Id__c="another")
+    org.duplicate_rule = rule
+    org.duplicates_on_edit = False
+    choose(company, '[clients]\ncreate_accounts = true\nduplicate_alerts = "pass"\n')
+    run = company.run("--kinds", "clients", "--apply")
+    assert run.changes("clients") == (created, 1, 0, 0, 1 - created), run.err
+    assert run.code == (0 if created else 3)
+    assert ("DUPLICATES_DETECTED" in run.err) is not bool(created)
+
+
+def test_two_clients_of_one_name_do_not_share_an_account(company: Company) -> None:
+    company.world.clockify.add_client("NORTHWIND GMBH")
+    run = company.run("--kinds", "clients", "--apply")
+    assert run.changes("clients") == (0, 1, 0, 0, 0)
+    assert run.counts("clients")["unmatched"] == 2
+
+
+def test_hour_of_the_free_plan_is_waited_for(company: Company) -> None:
+    """Pages are large, tasks asked for once; where it must wait, that is told."""
+    clockify = company.world.clockify
+    clockify.faults.hourly, clockify.faults.hour_s = 5, 1.5
+    run = company.run("--kinds", "clients,projects,tasks", "--apply")
+    assert run.code == 0, run.err
+    assert "Clockify asks to wait: going on in" in run.err
+    assert run.changes("tasks") == (4, 0, 0, 0, 0)
+
+
+def test_reports_of_a_month_are_left_to_the_weekly_run(company: Company) -> None:
+    """Every night the hours of Clockify's list; what is billable stays until there is time."""
+    company.world.clockify.report_days = 31
+    run = company.run("--kinds", "all", "--days", "7", "--apply")
+    assert run.code == 0, run.err
+    assert "billable hours and amounts are left to a run over more than 31 days" in run.err
+    relaunch = company.projects()[company.relaunch]
+    assert (relaunch["Tracked_Hours__c"], relaunch.get("Billable_Hours__c")) == (3.5, None)
+    run = company.run("--kinds", "all", "--days", "92", "--apply")
+    assert run.code == 0, run.err
+    relaunch = company.projects()[company.relaunch]
+    assert (relaunch["Tracked_Hours__c"], relaunch["Billable_Hours__c"]) == (3.5, 2.5)
+    opportunity = company.world.salesforce.records["Opportunity"][company.opportunity]
+    assert opportunity["Clockify_Billable_Hours__c"] == 2.5
+
+
+def test_refused_hours_are_told_and_stop_nothing(company: Company) -> None:
+    """A closed Opportunity, say, that a rule keeps as it is."""
+    company.world.salesforce.read_only.add("Opportunity.Clockify_Hours__c")
+    run = company.run("--kinds", "projects", "--apply")
+    assert run.code == 0, run.err
+    assert f"Opportunity {company.opportunity}: its hours were not written" in run.err
+    assert re.search(r"^  hours +Opportunity refused 1$", run.out, re.M)
+
+
+def test_tasks_of_every_project_are_read_where_that_is_wished(company: Company) -> None:
+    """A Task whose task went without a message, of a project that looks as before."""
+    clockify = company.world.clockify
+    company.run(*ALL, "--apply")
+    clockify.edit_task(company.tasks[2], status="DONE")
+    clockify.delete_task(company.tasks[2])
+    clockify.requests.clear()
+    assert company.run("--kinds", "tasks", "--apply").changes("tasks") == (0, 0, 0, 0, 0)
+    assert company.asked("/tasks") == 0
+    run = company.run("--kinds", "tasks", "--apply", "--all-tasks")
+    assert run.changes("tasks") == (0, 0, 3, 1, 0)
+    assert company.tasks[2] not in company.held("Task", "Clockify_Task_Id__c")
+
+
+def test_links_that_were_missing_are_set_by_the_next_run(company: Company) -> None:
+    """A task before its project, a project and an invoice before their client."""
+    org = company.world.salesforce
+    run = company.run("--kinds", "projects,tasks,invoices", "--apply")
+    assert run.code == 0, run.err
+    assert company.projects()[company.relaunch]["Account__c"] is None
+    assert company.run(*ALL, "--apply").code == 0
+    assert company.projects()[company.relaunch]["Account__c"] == company.account
+    invoices = company.held("Clockify_Invoice__c", "Clockify_Invoice_Id__c")
+    assert {each["Account__c"] for each in invoices.values()} == {company.account}
+    org.change("Opportunity", company.opportunity, Clockify_Project_Id__c=None)
+    clockify = company.world.clockify
+    clockify.edit_project(company.relaunch, note="Looked at again")
+    assert company.run(*ALL, "--apply").changes("tasks") == (0, 2, 0, 0, 0)
+    assert company.task(0)["WhatId"] == company.projects()[company.relaunch]["Id"]
+
+
+def test_wrong_call_is_told(company: Company) -> None:
+    for options in (("--kinds", "tags"), ("--kinds", ""), ("--kinds", "all"), ("--kinds", "x,all")):
+        run = company.run(*options)
+        assert (run.code, "usage:" in run.err) == (2, True)
+    assert company.world.clockify.requests == []
+
+
+def test_more_deletions_than_allowed_touch_nothing(company: Company) -> None:
+    company.run("--kinds", "projects", "--apply")
+    for project in (company.support, company.internal):
+        company.world.clockify.edit_project(project, archived=True)
+        company.world.clockify.delete_project(project)
+    run = company.run("--kinds", "projects", "--apply", "--most-deletions", "1")
+    assert (run.code, run.counts("projects")["surplus"]) == (1, 2)
+    assert "none is touched" in run.err
+    assert not any(each["Deleted__c"] for each in company.projects().values())
