@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmark.kinds import Size, play
 
 from sandbox.clockify import WORKSPACE, Line
 from sandbox.world import ROOT, World
@@ -484,3 +485,11 @@ def test_more_deletions_than_allowed_touch_nothing(company: Company) -> None:
     assert (run.code, run.counts("projects")["surplus"]) == (1, 2)
     assert "none is touched" in run.err
     assert not any(each["Deleted__c"] for each in company.projects().values())
+
+
+def test_hundreds_of_each_kind_are_counted_exactly(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A small part of what `python -m tests.benchmark.kinds` plays; memory as flat."""
+    failures = play(world, tmp_path, Size.of(0.02))
+    assert failures == [], capsys.readouterr().out
