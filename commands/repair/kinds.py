@@ -54,7 +54,8 @@ class Kinds:
         if "clients" in there:
             self._do("clients", self._clients)
         if "projects" in there or "tasks" in there:
-            self._do("projects" if "projects" in there else "tasks", lambda: self._projects(there))
+            both = [name for name in ("projects", "tasks") if name in there]
+            self._do(", ".join(both), partial(self._projects, there))
         if "invoices" in there:
             self._do("invoices", self._invoices)
         for name in there:
@@ -94,13 +95,19 @@ class Kinds:
         self.is_incomplete |= any(name in self._shared.wishes.asked for name in names)
 
     def _do(self, name: str, work: Callable[[], None]) -> None:
-        """Do one kind's work; what Clockify does not let the key see is told."""
+        """Do one kind's work; what the key or the integration user may not see is told."""
         try:
             work()
         except ClockifyError as error:
             if error.status not in _NOT_ALLOWED:
                 raise
-            self._leave_out([name], str(error).rstrip("."))
+            self._leave_out(name.split(", "), str(error).rstrip("."))
+        except SalesforceRefused as refusal:
+            if refusal.code not in _NOT_THERE:
+                raise
+            named = ", ".join(refusal.fields)
+            told = f"{refusal.code} {named}".rstrip()
+            self._leave_out(name.split(", "), f"{told}: {DEPLOY}")
 
     def _kind(self, name: str, **options: Any) -> OneKind:
         found = OneKind(self._shared, name, **options)
@@ -256,6 +263,9 @@ class Kinds:
         """A kind of one's own: a list of records."""
         kind = self._kind(name)
         path = kind.kind.path.rpartition("/")[0]
+        if "{" in path:
+            self._leave_out([name], "Clockify has no list of all of them")
+            return
         with self._shared.readers.one() as history:
             for chunk in chunks(history.lists.all(path), TAKEN):
                 found = kind.records.compare(kind.records.read(chunk))

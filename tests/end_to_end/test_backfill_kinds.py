@@ -333,6 +333,15 @@ def test_all_is_time_entries_too_which_find_their_projects(company: Company) -> 
     assert event["WhatId"] == company.projects()[company.support]["Id"]
 
 
+def test_field_that_is_hidden_keeps_its_kind_out_and_nobody_else(company: Company) -> None:
+    company.world.salesforce.hidden |= {"Task.Clockify_Links__c", "Clockify_Invoice__c.Tax__c"}
+    run = company.run("--kinds", "all", "--days", "2", "--apply")
+    assert run.code == 0, run.err
+    assert "Left out: projects, tasks: INVALID_FIELD Clockify_Links__c: deploy" in run.err
+    assert "Left out: invoices: INVALID_FIELD Tax__c: deploy" in run.err
+    assert run.changes("clients") == (0, 1, 0, 0, 0)
+
+
 @pytest.mark.parametrize("status", [402, 403, 404])
 def test_plan_without_invoices_keeps_nobody_from_the_rest(company: Company, status: int) -> None:
     company.world.clockify.invoices_status = status
