@@ -502,3 +502,18 @@ def test_hundreds_of_each_kind_are_counted_exactly(
     """A small part of what `python -m tests.benchmark.kinds` plays; memory as flat."""
     failures = play(world, tmp_path, Size.of(0.02))
     assert failures == [], capsys.readouterr().out
+
+
+def test_hundreds_of_names_each_find_their_own_account(company: Company) -> None:
+    """LIKE finds more than is meant, where a name has a blank, and in more than one call."""
+    clockify, org = company.world.clockify, company.world.salesforce
+    accounts = {}
+    for number in range(300):
+        client = clockify.add_client(f"Client {number}")
+        accounts[client] = org.add("Account", Name=f"CLIENT{' ' * (number % 3)}{number}")
+    clockify.add_client("100% O'Neill_\\ & Co")
+    org.add("Account", Name="100 percent O'Neill & Co")
+    run = company.run("--kinds", "clients", "--apply")
+    assert run.changes("clients") == (0, 301, 0, 0, 0), run.err
+    held = company.held("Account", "Clockify_Client_Id__c")
+    assert {client: held[client]["Id"] for client in accounts} == accounts
