@@ -46,7 +46,6 @@ class Kinds:
         self._shared = shared
         self.counts: dict[str, Counter[str]] = {}
         self.hours: Counter[str] = Counter()
-        self.is_incomplete = False  # something that somebody has named is not to be had
 
     def run(self) -> None:
         """Compare and repair all of it. Raises IntegrationError; another run goes on then."""
@@ -92,7 +91,8 @@ class Kinds:
 
     def _leave_out(self, names: Sequence[str], why: str) -> None:
         self._shared.tell(f"Left out: {', '.join(names)}: {why}.")
-        self.is_incomplete |= any(name in self._shared.wishes.asked for name in names)
+        for name in names:
+            self.counts.pop(name, None)
 
     def _do(self, name: str, work: Callable[[], None]) -> None:
         """Do one kind's work; what the key or the integration user may not see is told."""

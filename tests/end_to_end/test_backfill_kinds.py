@@ -311,7 +311,7 @@ def test_message_that_comes_while_it_writes_wins(company: Company) -> None:
 
 
 def test_kind_without_metadata_is_left_out_and_told(company: Company) -> None:
-    """Whoever has named it hears 1; a nightly run of all that there is goes on."""
+    """Where nothing is left that was asked for, 1; everything else goes on."""
     company.world.salesforce.withdraw("data")
     run = company.run(*ALL, "--apply")
     assert run.code == 1

@@ -780,8 +780,8 @@ def test_first_run_schedules_a_repair_every_night_and_every_week(first: Run) -> 
         spec = google.jobs[f"{NAME}-{kind}"]["spec"]["template"]["spec"]["template"]["spec"]
         repair = job_container(google.jobs[f"{NAME}-{kind}"])
         assert repair["command"] == ["/cnb/lifecycle/launcher"]
-        command = f"-- python -m commands.backfill --workspace {WORKSPACE} --kinds all"
-        assert repair["args"] == [*command.split(), "--days", days, "--apply"]
+        command = f"-- python -m commands.backfill --workspace {WORKSPACE} --days {days} --apply"
+        assert repair["args"] == command.split()
         assert (spec["serviceAccountName"], spec["maxRetries"]) == (ACCOUNT, 0)
         settings = environment(repair)
         assert settings["CLOCKIFY_API_KEY"] == f"{SECRETS}/{NAME}-clockify-api-key"
@@ -1157,6 +1157,9 @@ def test_kinds_have_their_webhooks_and_stay_chosen(
     assert hooks[6:] == ["NEW_PROJECT", "PROJECT_UPDATED", "PROJECT_DELETED"]
     assert (last_hooks, nothing.writes) == (hooks, [])
     assert desk.google.services[NAME]["metadata"]["labels"]["with"] == "projects"
+    for job in desk.google.jobs.values():
+        command = job_container(job)["args"]
+        assert command[command.index("--kinds") + 1] == "time-entries,projects"
     # All signing secrets are in one, also those of messages that may still wait in the queue.
     stored = desk.stored[-1].decode().split()
     assert len(stored) == 11
