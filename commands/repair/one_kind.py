@@ -37,8 +37,8 @@ class KindWishes:
     """How a run is to be.
 
     `names`: of the kinds. `asked`: as the command line has it: who has named a kind hears more of
-    it. `apply`, `most_deletions`, `at_once`: as in Wishes. `all_tasks`: the tasks of every project. `months`: hours also where the plan tells
-    them for 31 days at a time only.
+    it. `apply`, `most_deletions`, `at_once`: as in Wishes. `all_tasks`: the tasks of every project.
+    `months`: hours also where the plan tells them for 31 days at a time only.
     """
 
     names: Collection[str]
