@@ -438,6 +438,15 @@ def test_reports_of_a_month_are_left_to_the_weekly_run(company: Company) -> None
     assert opportunity["Clockify_Billable_Hours__c"] == 2.5
 
 
+def test_report_that_the_key_may_not_have_costs_only_what_it_tells(company: Company) -> None:
+    path = f"/v1/workspaces/{WORKSPACE}/reports/summary"
+    company.world.clockify.canned["POST", path] = (403, {"message": "no", "code": 403}, {})
+    run = company.run("--kinds", "projects", "--apply")
+    assert (run.code, run.changes("projects")) == (0, (3, 0, 0, 0, 0)), run.err
+    assert "Billable hours and amounts are left out: Clockify forbids" in run.err
+    assert company.projects()[company.relaunch]["Tracked_Hours__c"] == 3.5
+
+
 def test_refused_hours_are_told_and_stop_nothing(company: Company) -> None:
     """A closed Opportunity, say, that a rule keeps as it is."""
     company.world.salesforce.read_only.add("Opportunity.Clockify_Hours__c")
