@@ -289,25 +289,50 @@ def test_run_that_is_killed_is_completed_by_the_next(company: Company) -> None:
     assert len(company.held("Clockify_Invoice_Line__c", "Key__c")) == 4
 
 
-def test_message_that_comes_while_it_writes_wins(company: Company) -> None:
+@pytest.mark.parametrize("kind", ["client", "project", "task", "invoice"])
+def test_message_that_comes_while_it_writes_wins(company: Company, kind: str) -> None:
     """Its state has changed since the run began: the record is settled by itself."""
     clockify, org = company.world.clockify, company.world.salesforce
-    company.run(*ALL, "--apply")
-    key = f"project:{company.support}"
-    kept: dict[str, Any] = {"Version__c": 1, "Based_On__c": 0, "Key__c": key, "State__c": None}
-    clockify.edit_project(company.support, name="Support 2027")
+    ids = (company.northwind, company.support, company.tasks[2], company.invoices[0])
+    record = dict(zip(("client", "project", "task", "invoice"), ids, strict=True))[kind]
+    path = {"client": "/clients?", "project": "/summary", "task": "/tasks?", "invoice": record}
 
     def message(method: str, asked: str) -> None:
-        if "reports/summary" in asked and not org.state(key):
-            org.add("Clockify_State__c", **kept)
-            clockify.edit_project(company.support, name="Support 2028")
+        """As if the function had just written what the run has read a moment ago."""
+        if path[kind] not in asked or org.state(f"{kind}:{record}"):
+            return
+        org.add(
+            "Clockify_State__c",
+            Version__c=1,
+            Based_On__c=0,
+            Key__c=f"{kind}:{record}",
+            State__c=None,
+        )
+        if kind == "project":
+            clockify.edit_project(record, name="Support 2028")
+        elif kind == "task":
+            clockify.edit_task(record, name="More calls")
+        elif kind == "invoice":
+            clockify.edit_invoice(record, subject="Changed", lines=(Line(1, "Other", 100, 1, 1),))
 
     clockify.faults.meanwhile = message
-    run = company.run("--kinds", "projects", "--apply")
+    run = company.run(*ALL, "--apply")
     clockify.faults.meanwhile = None
     assert run.code == 0, run.err
-    assert run.counts("projects")["meanwhile"] == 1
-    assert company.projects()[company.support]["Name"] == "Support 2028"
+    assert run.counts(f"{kind}s")["meanwhile"] == 1
+    if kind == "project":
+        assert company.projects()[record]["Name"] == "Support 2028"
+    elif kind == "task":
+        assert company.task(2)["Subject"] == "More calls"
+    elif kind == "invoice":
+        invoice = company.held("Clockify_Invoice__c", "Clockify_Invoice_Id__c")[record]
+        lines = company.held("Clockify_Invoice_Line__c", "Key__c")
+        assert invoice["Subject__c"] == "Changed"
+        assert [key for key in lines if key.startswith(record)] == [f"{record}-1"]
+        assert lines[f"{record}-1"]["Description__c"] == "Other"
+    state = org.state(f"{kind}:{record}")
+    assert state is not None
+    assert state["Version__c"] > 1
 
 
 def test_kind_without_metadata_is_left_out_and_told(company: Company) -> None:
