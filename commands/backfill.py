@@ -285,7 +285,8 @@ def run_kinds(desk: Desk) -> int:
     if kinds.counts:
         print(f"{what} Clockify's {', '.join(kinds.counts)}")
         print(table(kinds.counts, kinds.hours))
-    if kinds.is_incomplete or any(count["surplus"] for count in kinds.counts.values()):
+    is_all_left_out = not kinds.counts and not {TIME_ENTRIES, ALL} & set(arguments.kinds)
+    if is_all_left_out or any(count["surplus"] for count in kinds.counts.values()):
         return 1
     return 3 if any(count["refused"] for count in kinds.counts.values()) else 0
 

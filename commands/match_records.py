@@ -50,6 +50,7 @@ STATES = {state: state for state in ("matched", "exact")} | {
     **{state: state for state in ("similar", "ambiguous", "conflict")},
     "none": "no match",
 }
+AT_ONCE = "python -m commands.backfill --workspace %s --kinds clients --apply"
 # What the org has where clients are told to it, beside the id that is enough for time entries.
 CLIENTS_ARE_THERE = "SELECT Clockify_Hours__c FROM Account LIMIT 1"
 CLIENT_EVENTS = frozenset({"NEW_CLIENT", "CLIENT_UPDATED"})
@@ -468,10 +469,7 @@ def match(org: Org, clockify: Clockify, workspace: str, *, apply: bool, ask: boo
         if problems:
             hand_over(kind, problems)
     if by_themselves:
-        print(
-            f"{by_themselves} clients match by themselves. All at once: python -m commands.backfill"
-            f" --workspace {workspace} --kinds clients --apply"
-        )
+        print(f"{by_themselves} clients match by themselves. All at once: {AT_ONCE % workspace}")
     _tell_result(written, refused, left, is_dry=not (apply or ask))
     return 1 if refused else 0
 

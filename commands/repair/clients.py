@@ -57,9 +57,14 @@ class Clients:
             elif rows[0]:
                 self._kind.count["unchanged"] += 1
             else:
-                self._kind.count["unmatched"] += 1
-                if self._kind.count["unmatched"] <= TOLD:
-                    self._kind.shared.tell(f"client {one.entry_id}: {'; '.join(notes)}")
+                self._unmatched(one, notes)
+
+    def _unmatched(self, one: Match, notes: Sequence[str]) -> None:
+        """Count it; whoever has asked for clients hears of it, and not every night's log."""
+        count, shared = self._kind.count, self._kind.shared
+        count["unmatched"] += 1
+        if self._kind.name in shared.wishes.asked and count["unmatched"] <= TOLD:
+            shared.tell(f"client {one.entry_id}: {'; '.join(notes)}")
 
     def send(self, batch: Sequence[Planned]) -> list[Json]:
         """Write a batch of RecordChange, all of them new Accounts or none."""
@@ -97,16 +102,17 @@ class Clients:
         target = self._kind.kind.target
         head = f"SELECT Id, Name FROM {target.object} WHERE {target.external_id} = null"
         wanted = {_key(name) for name in names}
-        found: dict[str, list[Json]] = defaultdict(list)
+        found: dict[str, dict[str, Json]] = defaultdict(dict)
         queries = [
             f"{head} AND IsDeleted = false AND ({condition})" for condition in _conditions(names)
         ]
         for asked in chunks(queries, QUERIES):
             for answer in self._org.queries(asked):
                 for row in self._rows(answer):
-                    if _key(row["Name"]) in wanted:
-                        found[_key(row["Name"])].append(row)
-        return found
+                    # What a name finds, another one's blank may find as well.
+                    if (key := _key(row["Name"])) in wanted:
+                        found[key][row["Id"]] = row
+        return {key: list(rows.values()) for key, rows in found.items()}
 
     def _rows(self, answer: Json) -> Iterator[Json]:
         """The rows of an answer, and those of the pages behind it."""

@@ -46,7 +46,6 @@ class Kinds:
         self._shared = shared
         self.counts: dict[str, Counter[str]] = {}
         self.hours: Counter[str] = Counter()
-        self.is_incomplete = False  # something that somebody has named is not to be had
 
     def run(self) -> None:
         """Compare and repair all of it. Raises IntegrationError; another run goes on then."""
@@ -54,7 +53,8 @@ class Kinds:
         if "clients" in there:
             self._do("clients", self._clients)
         if "projects" in there or "tasks" in there:
-            self._do("projects" if "projects" in there else "tasks", lambda: self._projects(there))
+            both = [name for name in ("projects", "tasks") if name in there]
+            self._do(", ".join(both), partial(self._projects, there))
         if "invoices" in there:
             self._do("invoices", self._invoices)
         for name in there:
@@ -91,16 +91,23 @@ class Kinds:
 
     def _leave_out(self, names: Sequence[str], why: str) -> None:
         self._shared.tell(f"Left out: {', '.join(names)}: {why}.")
-        self.is_incomplete |= any(name in self._shared.wishes.asked for name in names)
+        for name in names:
+            self.counts.pop(name, None)
 
     def _do(self, name: str, work: Callable[[], None]) -> None:
-        """Do one kind's work; what Clockify does not let the key see is told."""
+        """Do one kind's work; what the key or the integration user may not see is told."""
         try:
             work()
         except ClockifyError as error:
             if error.status not in _NOT_ALLOWED:
                 raise
-            self._leave_out([name], str(error).rstrip("."))
+            self._leave_out(name.split(", "), str(error).rstrip("."))
+        except SalesforceRefused as refusal:
+            if refusal.code not in _NOT_THERE:
+                raise
+            named = ", ".join(refusal.fields)
+            told = f"{refusal.code} {named}".rstrip()
+            self._leave_out(name.split(", "), f"{told}: {DEPLOY}")
 
     def _kind(self, name: str, **options: Any) -> OneKind:
         found = OneKind(self._shared, name, **options)
@@ -256,6 +263,9 @@ class Kinds:
         """A kind of one's own: a list of records."""
         kind = self._kind(name)
         path = kind.kind.path.rpartition("/")[0]
+        if "{" in path:
+            self._leave_out([name], "Clockify has no list of all of them")
+            return
         with self._shared.readers.one() as history:
             for chunk in chunks(history.lists.all(path), TAKEN):
                 found = kind.records.compare(kind.records.read(chunk))

@@ -36,10 +36,9 @@ KINDS: Mapping[str, Kind] = {plural(kind): kind for kind in kinds.KINDS}
 class KindWishes:
     """How a run is to be.
 
-    `names`: of the kinds. `asked`: those of them that somebody has named; the others are left out
-    in peace where the org or the plan does not have them. `apply`, `most_deletions`, `at_once`: as
-    in Wishes. `all_tasks`: the tasks of every project. `months`: hours also where the plan tells
-    them for 31 days at a time only.
+    `names`: of the kinds. `asked`: as the command line has it: who has named a kind hears more of
+    it. `apply`, `most_deletions`, `at_once`: as in Wishes. `all_tasks`: the tasks of every project.
+    `months`: hours also where the plan tells them for 31 days at a time only.
     """
 
     names: Collection[str]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmark.kinds import Size, play
 
 from sandbox.clockify import WORKSPACE, Line
 from sandbox.world import ROOT, World
@@ -288,29 +289,54 @@ def test_run_that_is_killed_is_completed_by_the_next(company: Company) -> None:
     assert len(company.held("Clockify_Invoice_Line__c", "Key__c")) == 4
 
 
-def test_message_that_comes_while_it_writes_wins(company: Company) -> None:
+@pytest.mark.parametrize("kind", ["client", "project", "task", "invoice"])
+def test_message_that_comes_while_it_writes_wins(company: Company, kind: str) -> None:
     """Its state has changed since the run began: the record is settled by itself."""
     clockify, org = company.world.clockify, company.world.salesforce
-    company.run(*ALL, "--apply")
-    key = f"project:{company.support}"
-    kept: dict[str, Any] = {"Version__c": 1, "Based_On__c": 0, "Key__c": key, "State__c": None}
-    clockify.edit_project(company.support, name="Support 2027")
+    ids = (company.northwind, company.support, company.tasks[2], company.invoices[0])
+    record = dict(zip(("client", "project", "task", "invoice"), ids, strict=True))[kind]
+    path = {"client": "/clients?", "project": "/summary", "task": "/tasks?", "invoice": record}
 
     def message(method: str, asked: str) -> None:
-        if "reports/summary" in asked and not org.state(key):
-            org.add("Clockify_State__c", **kept)
-            clockify.edit_project(company.support, name="Support 2028")
+        """As if the function had just written what the run has read a moment ago."""
+        if path[kind] not in asked or org.state(f"{kind}:{record}"):
+            return
+        org.add(
+            "Clockify_State__c",
+            Version__c=1,
+            Based_On__c=0,
+            Key__c=f"{kind}:{record}",
+            State__c=None,
+        )
+        if kind == "project":
+            clockify.edit_project(record, name="Support 2028")
+        elif kind == "task":
+            clockify.edit_task(record, name="More calls")
+        elif kind == "invoice":
+            clockify.edit_invoice(record, subject="Changed", lines=(Line(1, "Other", 100, 1, 1),))
 
     clockify.faults.meanwhile = message
-    run = company.run("--kinds", "projects", "--apply")
+    run = company.run(*ALL, "--apply")
     clockify.faults.meanwhile = None
     assert run.code == 0, run.err
-    assert run.counts("projects")["meanwhile"] == 1
-    assert company.projects()[company.support]["Name"] == "Support 2028"
+    assert run.counts(f"{kind}s")["meanwhile"] == 1
+    if kind == "project":
+        assert company.projects()[record]["Name"] == "Support 2028"
+    elif kind == "task":
+        assert company.task(2)["Subject"] == "More calls"
+    elif kind == "invoice":
+        invoice = company.held("Clockify_Invoice__c", "Clockify_Invoice_Id__c")[record]
+        lines = company.held("Clockify_Invoice_Line__c", "Key__c")
+        assert invoice["Subject__c"] == "Changed"
+        assert [key for key in lines if key.startswith(record)] == [f"{record}-1"]
+        assert lines[f"{record}-1"]["Description__c"] == "Other"
+    state = org.state(f"{kind}:{record}")
+    assert state is not None
+    assert state["Version__c"] > 1
 
 
 def test_kind_without_metadata_is_left_out_and_told(company: Company) -> None:
-    """Whoever has named it hears 1; a nightly run of all that there is goes on."""
+    """Where nothing is left that was asked for, 1; everything else goes on."""
     company.world.salesforce.withdraw("data")
     run = company.run(*ALL, "--apply")
     assert run.code == 1
@@ -330,6 +356,15 @@ def test_all_is_time_entries_too_which_find_their_projects(company: Company) -> 
     event = company.world.salesforce.event(entry)
     assert event is not None
     assert event["WhatId"] == company.projects()[company.support]["Id"]
+
+
+def test_field_that_is_hidden_keeps_its_kind_out_and_nobody_else(company: Company) -> None:
+    company.world.salesforce.hidden |= {"Task.Clockify_Links__c", "Clockify_Invoice__c.Tax__c"}
+    run = company.run("--kinds", "all", "--days", "2", "--apply")
+    assert run.code == 0, run.err
+    assert "Left out: projects, tasks: INVALID_FIELD Clockify_Links__c: deploy" in run.err
+    assert "Left out: invoices: INVALID_FIELD Tax__c: deploy" in run.err
+    assert run.changes("clients") == (0, 1, 0, 0, 0)
 
 
 @pytest.mark.parametrize("status", [402, 403, 404])
@@ -428,6 +463,15 @@ def test_reports_of_a_month_are_left_to_the_weekly_run(company: Company) -> None
     assert opportunity["Clockify_Billable_Hours__c"] == 2.5
 
 
+def test_report_that_the_key_may_not_have_costs_only_what_it_tells(company: Company) -> None:
+    path = f"/v1/workspaces/{WORKSPACE}/reports/summary"
+    company.world.clockify.canned["POST", path] = (403, {"message": "no", "code": 403}, {})
+    run = company.run("--kinds", "projects", "--apply")
+    assert (run.code, run.changes("projects")) == (0, (3, 0, 0, 0, 0)), run.err
+    assert "Billable hours and amounts are left out: Clockify forbids" in run.err
+    assert company.projects()[company.relaunch]["Tracked_Hours__c"] == 3.5
+
+
 def test_refused_hours_are_told_and_stop_nothing(company: Company) -> None:
     """A closed Opportunity, say, that a rule keeps as it is."""
     company.world.salesforce.read_only.add("Opportunity.Clockify_Hours__c")
@@ -484,3 +528,26 @@ def test_more_deletions_than_allowed_touch_nothing(company: Company) -> None:
     assert (run.code, run.counts("projects")["surplus"]) == (1, 2)
     assert "none is touched" in run.err
     assert not any(each["Deleted__c"] for each in company.projects().values())
+
+
+def test_hundreds_of_each_kind_are_counted_exactly(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A small part of what `python -m tests.benchmark.kinds` plays; memory as flat."""
+    failures = play(world, tmp_path, Size.of(0.02))
+    assert failures == [], capsys.readouterr().out
+
+
+def test_hundreds_of_names_each_find_their_own_account(company: Company) -> None:
+    """LIKE finds more than is meant, where a name has a blank, and in more than one call."""
+    clockify, org = company.world.clockify, company.world.salesforce
+    accounts = {}
+    for number in range(300):
+        client = clockify.add_client(f"Client {number}")
+        accounts[client] = org.add("Account", Name=f"CLIENT{' ' * (number % 3)}{number}")
+    clockify.add_client("100% O'Neill_\\ & Co")
+    org.add("Account", Name="100 percent O'Neill & Co")
+    run = company.run("--kinds", "clients", "--apply")
+    assert run.changes("clients") == (0, 301, 0, 0, 0), run.err
+    held = company.held("Account", "Clockify_Client_Id__c")
+    assert {client: held[client]["Id"] for client in accounts} == accounts

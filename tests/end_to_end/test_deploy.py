@@ -780,8 +780,8 @@ def test_first_run_schedules_a_repair_every_night_and_every_week(first: Run) -> 
         spec = google.jobs[f"{NAME}-{kind}"]["spec"]["template"]["spec"]["template"]["spec"]
         repair = job_container(google.jobs[f"{NAME}-{kind}"])
         assert repair["command"] == ["/cnb/lifecycle/launcher"]
-        command = f"-- python -m commands.backfill --workspace {WORKSPACE} --kinds all"
-        assert repair["args"] == [*command.split(), "--days", days, "--apply"]
+        command = f"-- python -m commands.backfill --workspace {WORKSPACE} --days {days} --apply"
+        assert repair["args"] == command.split()
         assert (spec["serviceAccountName"], spec["maxRetries"]) == (ACCOUNT, 0)
         settings = environment(repair)
         assert settings["CLOCKIFY_API_KEY"] == f"{SECRETS}/{NAME}-clockify-api-key"

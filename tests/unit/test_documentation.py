@@ -199,6 +199,22 @@ def test_readme_is_read_in_three_minutes() -> None:
     assert 130 <= len(text_of(README).splitlines()) <= 180
 
 
+# A deployment, as the set-up shows it, and how many components there are then.
+DEPLOYED = re.compile(
+    r"^ *sf project deploy start ((?:--source-dir \S+ )+)--target-org \w+\n *✓ \d+ of (\d+) comp",
+    re.M,
+)
+
+
+@pytest.mark.parametrize("page", [ROOT / "docs/kinds.md", ROOT / "docs/salesforce.md"], ids=name_of)
+def test_deployment_that_is_shown_has_as_many_components_as_there_are(page: Path) -> None:
+    shown = DEPLOYED.findall(text_of(page))
+    assert len(shown) == 2
+    for folders, number in shown:
+        of = [ROOT / each for each in folders.split() if each != "--source-dir"]
+        assert sum(len([*each.rglob("*-meta.xml")]) for each in of) == int(number)
+
+
 # Settings and options -----------------------------------------------------------------------------
 
 
