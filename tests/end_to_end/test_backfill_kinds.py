@@ -512,6 +512,57 @@ def test_links_that_were_missing_are_set_by_the_next_run(company: Company) -> No
     assert company.task(0)["WhatId"] == company.projects()[company.relaunch]["Id"]
 
 
+TAG = """
+from clockify_salesforce.decisions import Record
+from clockify_salesforce.kinds.kind import Body, Kind
+from clockify_salesforce.kinds.project import PROJECT
+
+
+def read(body: Body, gone: bool) -> Record:
+    fields = {
+        "Name": body.name("name"),
+        "Deleted__c": gone,
+        "Clockify_Workspace_Id__c": body.reference("workspaceId"),
+    }
+    return Record("tag", body.id, PROJECT, fields, gone=gone)
+
+
+KIND = Kind(
+    name="tag",
+    writes=frozenset({"NEW_TAG", "TAG_UPDATED"}),
+    deletes=frozenset({"TAG_DELETED"}),
+    target=PROJECT,
+    read=read,
+    keys=frozenset({"id", "workspaceId", "name"}),
+    path="tags/{id}",
+    sample=("name", "Webhook Test Tag"),
+)
+"""
+
+
+def test_kind_of_ones_own_is_imported_by_its_list(company: Company) -> None:
+    """One module and one line in the table: its list is where its path says."""
+    choose(company, "")
+    package = company.folder / "clockify_salesforce/kinds"
+    (package / "tag.py").write_text(TAG)
+    table = (package / "__init__.py").read_text()
+    table = table.replace("project, task\n", "project, tag, task\n", 1)
+    (package / "__init__.py").write_text(table.replace("invoice.KIND)", "invoice.KIND, tag.KIND)"))
+    ids = [f"64c777ddd3fcab07cfbb9{number:03d}" for number in range(3)]
+    tags = [{"id": each, "name": f"Tag {each}", "workspaceId": WORKSPACE} for each in ids]
+    canned, path = company.world.clockify.canned, f"/workspaces/{WORKSPACE}/tags"
+    canned["GET", path] = (200, tags, {"Last-Page": "true"})
+    run = company.run("--kinds", "tags", "--apply")
+    assert (run.code, run.changes("tags")) == (0, (3, 0, 0, 0, 0)), run.err
+    tags[0]["name"] = "Renamed"
+    canned["GET", path] = (200, tags[:2], {"Last-Page": "true"})
+    assert company.run("--kinds", "tags", "--apply").changes("tags") == (0, 1, 1, 1, 0)
+    held = company.projects()
+    assert [held[each]["Deleted__c"] for each in ids] == [False, False, True]
+    assert held[ids[0]]["Name"] == "Renamed"
+    assert company.run("--kinds", "tags", "--apply").changes("tags") == (0, 0, 2, 0, 0)
+
+
 def test_wrong_call_is_told(company: Company) -> None:
     for options in (("--kinds", "tags"), ("--kinds", ""), ("--kinds", "all"), ("--kinds", "x,all")):
         run = company.run(*options)
