@@ -262,7 +262,7 @@ def run_kinds(desk: Desk) -> int:
         most_deletions=arguments.most_deletions,
         at_once=arguments.jobs,
         all_tasks=arguments.all_tasks,
-        months=since is None or until is None or until - since > LONG,
+        is_patient=since is None or until is None or until - since > LONG,
     )
     org = PatientOrg(desk.org, desk.tell)
     kinds = Kinds(

@@ -447,6 +447,27 @@ def test_hour_of_the_free_plan_is_waited_for(company: Company) -> None:
     assert run.changes("tasks") == (4, 0, 0, 0, 0)
 
 
+def test_night_of_the_free_plan_leaves_tasks_to_the_next_one(company: Company) -> None:
+    """Each run gets further, and none keeps the time entries waiting."""
+    clockify = company.world.clockify
+    for number in range(100):
+        project = clockify.add_project(f"Project {number}")
+        clockify.add_task("Work", project)
+    entry = company.log(company.support, 1.0, days=1)
+    clockify.faults.hourly, clockify.faults.hour_s = 10, 0.3
+    held = []
+    for _ in range(4):
+        run = company.run("--kinds", "all", "--days", "2", "--apply")
+        assert run.code == 0, run.err
+        assert company.world.salesforce.event(entry) is not None
+        held.append(len(company.held("Task", "Clockify_Task_Id__c")))
+        if held[-1] == 104:
+            break
+        assert "projects and their tasks are left to the next run" in run.err
+    assert held[-1] == 104
+    assert held[0] < 104
+
+
 def test_reports_of_a_month_are_left_to_the_weekly_run(company: Company) -> None:
     """Every night the hours of Clockify's list; what is billable stays until there is time."""
     company.world.clockify.report_days = 31
