@@ -167,9 +167,9 @@ class Kinds:
         """
         late = {each.entry_id: each for each in (self._create(kind, found) if kind else [])}
         updated = {each.entry_id: each for each in found.updated}
-        ids = [str(each["id"]) for each in contents] if tasks.takes_all else [*late, *updated]
-        if kind is None and not tasks.takes_all:
-            ids = [each.entry_id for each in found.changes]
+        ids = [each.entry_id for each in found.changes]
+        if tasks.takes_all:
+            ids = [str(each["id"]) for each in contents]
         clients = {str(each["id"]): each.get("clientId") for each in contents}
         while ids:
             if self._has_no_time():
@@ -223,7 +223,7 @@ class Kinds:
         self.hours = roll_up.count
 
     def _create(self, kind: OneKind, found: Compared) -> list[RecordChange]:
-        """Make new projects without their tracked hours, which are returned: so this run's last."""
+        """Make new projects without their tracked hours, and return what is to write these."""
         late = []
         for change in found.created:
             hours = change.fields.pop(TRACKED, None)
