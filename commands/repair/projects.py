@@ -47,7 +47,7 @@ class Projects:
     def read_totals(self) -> None:
         """Read what was tracked in all time. Raises ClockifyError."""
         tracked = {each.id: each.seconds for each in self.all}
-        months = self._shared.wishes.months
+        months = self._shared.wishes.is_patient
         try:
             self.totals = self._shared.readers.use(
                 lambda history: replace(history.totals, wait=self._shared.readers.wait).read(

@@ -447,6 +447,27 @@ def test_hour_of_the_free_plan_is_waited_for(company: Company) -> None:
     assert run.changes("tasks") == (4, 0, 0, 0, 0)
 
 
+def test_night_of_the_free_plan_leaves_tasks_to_the_next_one(company: Company) -> None:
+    """Each run gets further, and none keeps the time entries waiting."""
+    clockify = company.world.clockify
+    for number in range(100):
+        project = clockify.add_project(f"Project {number}")
+        clockify.add_task("Work", project)
+    entry = company.log(company.support, 1.0, days=1)
+    clockify.faults.hourly, clockify.faults.hour_s = 10, 0.3
+    held = []
+    for _ in range(4):
+        run = company.run("--kinds", "all", "--days", "2", "--apply")
+        assert run.code == 0, run.err
+        assert company.world.salesforce.event(entry) is not None
+        held.append(len(company.held("Task", "Clockify_Task_Id__c")))
+        if held[-1] == 104:
+            break
+        assert "projects and their tasks are left to the next run" in run.err
+    assert held[-1] == 104
+    assert held[0] < 104
+
+
 def test_reports_of_a_month_are_left_to_the_weekly_run(company: Company) -> None:
     """Every night the hours of Clockify's list; what is billable stays until there is time."""
     company.world.clockify.report_days = 31
@@ -510,6 +531,57 @@ def test_links_that_were_missing_are_set_by_the_next_run(company: Company) -> No
     clockify.edit_project(company.relaunch, note="Looked at again")
     assert company.run(*ALL, "--apply").changes("tasks") == (0, 2, 0, 0, 0)
     assert company.task(0)["WhatId"] == company.projects()[company.relaunch]["Id"]
+
+
+TAG = """
+from clockify_salesforce.decisions import Record
+from clockify_salesforce.kinds.kind import Body, Kind
+from clockify_salesforce.kinds.project import PROJECT
+
+
+def read(body: Body, gone: bool) -> Record:
+    fields = {
+        "Name": body.name("name"),
+        "Deleted__c": gone,
+        "Clockify_Workspace_Id__c": body.reference("workspaceId"),
+    }
+    return Record("tag", body.id, PROJECT, fields, gone=gone)
+
+
+KIND = Kind(
+    name="tag",
+    writes=frozenset({"NEW_TAG", "TAG_UPDATED"}),
+    deletes=frozenset({"TAG_DELETED"}),
+    target=PROJECT,
+    read=read,
+    keys=frozenset({"id", "workspaceId", "name"}),
+    path="tags/{id}",
+    sample=("name", "Webhook Test Tag"),
+)
+"""
+
+
+def test_kind_of_ones_own_is_imported_by_its_list(company: Company) -> None:
+    """One module and one line in the table: its list is where its path says."""
+    choose(company, "")
+    package = company.folder / "clockify_salesforce/kinds"
+    (package / "tag.py").write_text(TAG)
+    table = (package / "__init__.py").read_text()
+    table = table.replace("project, task\n", "project, tag, task\n", 1)
+    (package / "__init__.py").write_text(table.replace("invoice.KIND)", "invoice.KIND, tag.KIND)"))
+    ids = [f"64c777ddd3fcab07cfbb9{number:03d}" for number in range(3)]
+    tags = [{"id": each, "name": f"Tag {each}", "workspaceId": WORKSPACE} for each in ids]
+    canned, path = company.world.clockify.canned, f"/workspaces/{WORKSPACE}/tags"
+    canned["GET", path] = (200, tags, {"Last-Page": "true"})
+    run = company.run("--kinds", "tags", "--apply")
+    assert (run.code, run.changes("tags")) == (0, (3, 0, 0, 0, 0)), run.err
+    tags[0]["name"] = "Renamed"
+    canned["GET", path] = (200, tags[:2], {"Last-Page": "true"})
+    assert company.run("--kinds", "tags", "--apply").changes("tags") == (0, 1, 1, 1, 0)
+    held = company.projects()
+    assert [held[each]["Deleted__c"] for each in ids] == [False, False, True]
+    assert held[ids[0]]["Name"] == "Renamed"
+    assert company.run("--kinds", "tags", "--apply").changes("tags") == (0, 0, 2, 0, 0)
 
 
 def test_wrong_call_is_told(company: Company) -> None:
