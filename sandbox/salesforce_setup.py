@@ -369,7 +369,7 @@ class SalesforceSetup:
 
 def _is_of_the_org(path: str) -> bool:
     """Whether it is about records, and not about Setup: as the match of people reads and writes."""
-    return "_Id__c" in path or "composite" in path
+    return "__c" in path or "composite" in path
 
 
 def _organization() -> Json:
