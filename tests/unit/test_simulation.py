@@ -11,7 +11,8 @@ pytestmark = pytest.mark.simulation
 SCHEDULES = 200_000
 SEED = 1
 ROWS = [
-    Row(name, count, can_ask)
+    Row(name, count, can_ask, is_final)
+    for is_final in (False, True)
     for name in CLASSES
     for count in INSTANCES
     for can_ask in (False, True)
