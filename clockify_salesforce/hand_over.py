@@ -46,6 +46,12 @@ def hand_over(
         return
     for headers, alike in _alike(message, waiting):
         for body in _packed(message, alike, rules):
+            if len(body) > LARGEST_TASK:
+                raise QueueUnavailable(
+                    f"{alike[0].error} (and the retry queue cannot keep it: it has {len(body):,}"
+                    f" bytes, and {LARGEST_TASK:,} at most fit. Clockify sends it again; after"
+                    " that, the repair takes it up: docs/kinds.md)"
+                )
             if time.monotonic() > deadline:
                 raise QueueUnavailable("there was no time left to put all of it into the queue")
             said = f"{message.event_type}\n{headers[FIRST_RECEIVED]}\n".encode() + body

@@ -63,7 +63,7 @@ class Receipt:
 
     `queued`: it comes out of the retry queue. `doubtful`: Clockify has to be asked. `unrestored`:
     the last deletion of the record that this instance has received, with its receipt, if it has
-    received nothing that restores it since. `is_final`: of a kind of which nothing is ever restored,
+    received nothing that restores it since. `is_final`: nothing of its kind is ever restored, as of
     all but time entries.
     """
 

@@ -12,7 +12,7 @@ from clockify_salesforce.decisions import Lines, Record
 from clockify_salesforce.message import Result
 from clockify_salesforce.salesforce.client import Json, Part, quoted
 from clockify_salesforce.salesforce.errors import LINK_CODES, SalesforceRefused
-from clockify_salesforce.salesforce.records import Draft, Known, Made
+from clockify_salesforce.salesforce.records import Draft, Known, Made, Nothing
 
 _RECORD, _LINE, _GONE = "record", "line", "gone"  # how the parts of the call are called
 _IS_GONE = ("NOT_FOUND", "ENTITY_IS_DELETED")
@@ -42,8 +42,10 @@ def questions(record: Record) -> list[str]:
     return asked
 
 
-def draft(record: Record, known: Known) -> tuple["RecordDraft", tuple[str, ...]]:
+def draft(record: Record, known: Known) -> tuple[Draft, tuple[str, ...]]:
     """The record as it is to be, given the answers to `questions`, and what was not found."""
+    if not record.fields:
+        return Nothing(Result.DELETED, known), ()
     answers = list(known.rows[1:])
     found: dict[str, str | None] = {}
     notes: list[str] = []
