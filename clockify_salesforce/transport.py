@@ -13,7 +13,7 @@ import time
 from typing import Any
 
 import requests
-from requests.adapters import HTTPAdapter
+from requests.adapters import DEFAULT_POOLSIZE, HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
@@ -30,16 +30,18 @@ class _Timed(io.RawIOBase):
         self._raw, self._connection = raw, connection
         limit_s = connection.gettimeout()
         self._ends_at = None if limit_s is None else time.monotonic() + limit_s
+        self._is_first = True  # and until then the connection's own time-out is right
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any, /) -> int | None:
-        if self._ends_at is not None:
+        if self._ends_at is not None and not self._is_first:
             left_s = self._ends_at - time.monotonic()
             if left_s <= 0:
                 raise TimeoutError("the answer took too long")
             self._connection.settimeout(left_s)
+        self._is_first = False
         return self._raw.readinto(buffer)
 
     def close(self) -> None:
@@ -54,12 +56,34 @@ class _Response(http.client.HTTPResponse):
         self.fp = io.BufferedReader(_Timed(raw, sock))
 
 
-class _Plain(HTTPConnection):
+class _InOnePiece(HTTPConnection):
+    """Sends a request at once: urllib3 sends head and body as two packets, each encrypted alone."""
+
     response_class = _Response
+    _held: list[bytes] | None = None
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        self._held = []
+        try:
+            super().request(*args, **kwargs)
+            whole = b"".join(self._held)
+        finally:
+            self._held = None
+        self.send(whole)
+
+    def send(self, data: Any) -> None:
+        if self._held is None:
+            super().send(data)
+        else:
+            self._held.append(data)
 
 
-class _Secure(HTTPSConnection):
-    response_class = _Response
+class _Plain(_InOnePiece):
+    pass
+
+
+class _Secure(_InOnePiece, HTTPSConnection):
+    pass
 
 
 class _PlainPool(HTTPConnectionPool):
@@ -76,6 +100,7 @@ _POOLS = {"http": _PlainPool, "https": _SecurePool}
 class _Adapter(HTTPAdapter):
     def __init__(self, *, pool: int, largest: int) -> None:
         self._largest = largest
+        self._pools: dict[str, Any] = {}  # by host and port
         super().__init__(pool_maxsize=pool)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -88,6 +113,23 @@ class _Adapter(HTTPAdapter):
         manager = super().proxy_manager_for(proxy, **kwargs)
         manager.pool_classes_by_scheme = _POOLS
         return manager
+
+    def get_connection_with_tls_context(
+        self, request: Any, verify: Any, proxies: Any = None, cert: Any = None
+    ) -> Any:
+        # requests works it out anew at each call, and looks for the certificates' file three times.
+        host = request.url.split("/", 3)[2]
+        pool = self._pools.get(host)
+        if pool is None:
+            if len(self._pools) == DEFAULT_POOLSIZE:  # requests closes the oldest then
+                self._pools.clear()
+            pool = super().get_connection_with_tls_context(request, verify, proxies, cert)
+            super().cert_verify(pool, request.url, verify, cert)  # type: ignore[no-untyped-call]
+            self._pools[host] = pool
+        return pool
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        """Nothing: the pool knows them."""
 
     def send(self, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
         kwargs["timeout"] = kwargs.get("timeout") or (CONNECT_S, READ_S)
@@ -103,6 +145,23 @@ class _Adapter(HTTPAdapter):
         return response
 
 
+class _Session(requests.Session):
+    """Cookies, .netrc and a call's own proxy or certificates are nothing that is used here."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._settings = super().merge_environment_settings(
+            "https://salesforce.com", {}, None, None, None
+        )
+
+    def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
+        request.headers = {**self.headers, **request.headers}
+        return request.prepare()
+
+    def merge_environment_settings(self, *_: Any, **__: Any) -> Any:
+        return self._settings
+
+
 def session(*, pool: int = 10, largest: int = LARGEST_ANSWER) -> requests.Session:
     """A session that follows no redirect, which would carry a secret to another host.
 
@@ -110,11 +169,8 @@ def session(*, pool: int = 10, largest: int = LARGEST_ANSWER) -> requests.Sessio
     certificates of the environment are looked up once: requests does it at every call, which takes
     a seventh of a message's time.
     """
-    found = requests.Session()
+    found = _Session()
     found.max_redirects = 0
     found.mount("https://", _Adapter(pool=pool, largest=largest))
     found.mount("http://", _Adapter(pool=pool, largest=largest))
-    settings = found.merge_environment_settings("https://salesforce.com", {}, None, None, None)
-    found.proxies, found.verify = settings["proxies"], settings["verify"]
-    found.trust_env = False
     return found

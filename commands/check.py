@@ -29,6 +29,7 @@ from commands.checks.findings import Area, Findings, Verdict, good
 from commands.checks.google import Deployment, Google
 from commands.checks.salesforce import Salesforce
 from commands.google_cloud import GoogleCloud, GoogleError
+from commands.kinds import KINDS, add_kinds
 from commands.terminal import WrongCall
 
 READ_S = 30.0  # for one of Salesforce's answers
@@ -79,7 +80,16 @@ class Check:
         key = _read(self.arguments.clockify_api_key_file) or self._secret("CLOCKIFY_API_KEY")
         url = self.deployment.url if self.deployment else ""
         stored = self._secret("SIGNING_SECRETS")
-        self.clockify = ClockifySide(self.findings, key, self.arguments.workspace, url, stored)
+        self.clockify = ClockifySide(
+            self.findings, key, self.arguments.workspace, url, stored, self._kinds()
+        )
+
+    def _kinds(self) -> tuple[str, ...]:
+        """What is used beside time entries: as is said here, else as deploy.sh was told."""
+        if self.arguments.kinds is not None:
+            return tuple(self.arguments.kinds)
+        label = self.deployment.labels.get("with", "") if self.deployment else ""
+        return tuple(kind for kind in label.split("_") if kind in KINDS)
 
     def _secret(self, setting: str) -> str:
         """The value of the secret that a setting names, "" where it cannot be read."""
@@ -96,7 +106,10 @@ class Check:
                 self.findings.skip(area, ("sign-in",), "there are no credentials")
             return
         emails = self.clockify.emails() if self.clockify else None
-        tries = Salesforce(org, self.findings, self.rules, emails)
+        kinds = self._kinds()
+        if self.clockify and "salesforce" in wished:
+            kinds = self.clockify.used_kinds()
+        tries = Salesforce(org, self.findings, self.rules, emails, kinds)
         try:
             if "salesforce" in wished:
                 tries.check()
@@ -157,6 +170,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--only", action="append", choices=AREAS, help="one part of it; may be given several times"
     )
+    add_kinds(parser, "else those that deploy.sh was told; and those that have webhooks")
     parser.add_argument("--json", action="store_true", help="the findings as one JSON object")
     parser.add_argument("--project", default="", help="Google's; the one that gcloud is set to")
     parser.add_argument("--region", default="europe-west1", help="where everything runs")

@@ -4,23 +4,31 @@ Needs nothing but Python, because deploy.sh checks its options with it.
 https://clockify.me/help/integrations/webhooks
 """
 
+import re
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Iterable, Mapping
 from itertools import chain, zip_longest
 
+from clockify_salesforce import kinds
 from clockify_salesforce.errors import SettingsError
+from clockify_salesforce.kinds.kind import Kind
 
 # In order of worth: a Free workspace has three webhooks, and the first two are the time entries.
 TIME_ENTRIES = (
     *("TIMER_STOPPED", "NEW_TIME_ENTRY", "TIME_ENTRY_UPDATED"),
     *("TIME_ENTRY_DELETED", "TIME_ENTRY_RESTORED", "TIME_ENTRY_SPLIT"),
 )
-KINDS: Mapping[str, tuple[str, ...]] = {
-    "clients": ("NEW_CLIENT", "CLIENT_UPDATED", "CLIENT_DELETED"),
-    "projects": ("NEW_PROJECT", "PROJECT_UPDATED", "PROJECT_DELETED"),
-    "tasks": ("NEW_TASK", "TASK_UPDATED", "TASK_DELETED"),
-    "invoices": ("NEW_INVOICE", "INVOICE_UPDATED"),
-}
 NONE = "none"
+
+
+def _by_worth(kind: Kind) -> tuple[str, ...]:
+    """A kind's events: what creates a record, what changes one, what deletes one."""
+    writes = sorted(kind.writes, key=lambda event: (not _CREATES.search(event), event))
+    return (*writes, *sorted(kind.deletes))
+
+
+_CREATES = re.compile("^NEW_|_CREATED$")
+KINDS: Mapping[str, tuple[str, ...]] = {f"{each.name}s": _by_worth(each) for each in kinds.KINDS}
 
 
 def read_kinds(text: str) -> tuple[str, ...]:
@@ -34,6 +42,24 @@ def read_kinds(text: str) -> tuple[str, ...]:
             f"--with takes {', '.join(KINDS)}, with commas between them, or {NONE}; not '{shown}'."
         )
     return names
+
+
+def add_kinds(parser: ArgumentParser, otherwise: str) -> None:
+    """Add --with, which is None where it is not given; `otherwise`: what then happens."""
+    parser.add_argument(
+        "--with",
+        dest="kinds",
+        type=_option,
+        metavar="KINDS",
+        help=f"beside time entries: {','.join(KINDS)}; {otherwise}",
+    )
+
+
+def _option(text: str) -> tuple[str, ...]:
+    try:
+        return read_kinds(text)
+    except SettingsError as error:
+        raise ArgumentTypeError(str(error)) from None
 
 
 def events_of(kinds: Iterable[str]) -> tuple[str, ...]:

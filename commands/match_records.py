@@ -3,6 +3,7 @@
 A match is Clockify's id in a field of the Salesforce record; the function finds owner and links by
 it. This proposes matches, by e-mail address and by name, and writes only with --apply (what is the
 same) or --ask (what you say yes to). It never overwrites an id, so it may be run again at any time.
+Where Clockify's messages of clients come to the org, what is exact of them is not its business.
 
 Exit code: 0 all done, 1 something could not be written (the last lines say what), 2 the call is
 wrong.
@@ -15,14 +16,14 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
 from rapidfuzz import fuzz, process
 from rapidfuzz.utils import default_process
 
-from clockify_salesforce.clockify.client import Clockify
+from clockify_salesforce.clockify.client import Clockify, ClockifyError
 from clockify_salesforce.errors import IntegrationError
 from clockify_salesforce.salesforce.client import Org
 from clockify_salesforce.salesforce.errors import SalesforceRefused, refusal_of
@@ -43,6 +44,16 @@ ALIKE, CLEARLY = 85.0, 5.0
 CALL_S, READ_S = 300.0, 120.0
 BATCH = 200  # records in a call
 PATIENCE_S = 3600.0  # for Clockify: the Free plan allows 30 calls an hour
+# A proposal's states in order, and as they are shown.
+STATES = {state: state for state in ("matched", "exact")} | {
+    "itself": "by itself",
+    **{state: state for state in ("similar", "ambiguous", "conflict")},
+    "none": "no match",
+}
+AT_ONCE = "python -m commands.backfill --workspace %s --kinds clients --apply"
+# What the org has where clients are told to it, beside the id that is enough for time entries.
+CLIENTS_ARE_THERE = "SELECT Clockify_Hours__c FROM Account LIMIT 1"
+CLIENT_EVENTS = frozenset({"NEW_CLIENT", "CLIENT_UPDATED"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +121,8 @@ class Record:
 class Proposal:
     """What is to become of one item.
 
-    `state`: matched, exact, similar, ambiguous, conflict or none; `why`: for the person who reads.
+    `state`: matched, exact, itself (the function is going to match it), similar, ambiguous,
+    conflict or none; `why`: for the person who reads.
     """
 
     state: str
@@ -276,6 +288,36 @@ def read_records(org: Org, kind: Kind) -> list[Record]:
     ]
 
 
+def clients_match_themselves(org: Org, clockify: Clockify, workspace: str) -> bool:
+    """Tell whether the function gives an Account of the same name a client's id by itself.
+
+    It does where Clockify sends messages of clients, and the org has their metadata. Raises
+    SalesforceUnavailable, ClockifyError.
+    """
+    try:
+        org.query(CLIENTS_ARE_THERE, time.monotonic() + CALL_S)
+        hooks = clockify.webhooks(workspace)
+    except SalesforceRefused:
+        return False
+    except ClockifyError as error:
+        if error.status not in (401, 403, 404):
+            raise
+        return False  # a key that reads clients need not read webhooks
+    return any(
+        hook.get("webhookEvent") in CLIENT_EVENTS and hook.get("enabled") is not False
+        for hook in hooks
+    )
+
+
+def left_to_the_function(proposals: Sequence[Proposal]) -> list[Proposal]:
+    """The same, without what would be written of itself."""
+    why = "same name: with its next message or repair"
+    return [
+        replace(each, state="itself", why=why) if each.state == "exact" else each
+        for each in proposals
+    ]
+
+
 def write(org: Org, kind: Kind, chosen: Sequence[Proposal]) -> list[tuple[Proposal, str]]:
     """Write Clockify's ids; return what Salesforce refused, with its code. Raises IntegrationError.
 
@@ -323,12 +365,12 @@ def _ids(proposal: Proposal) -> tuple[str, str]:
 
 def table(kind: Kind, proposals: Sequence[Proposal], unknowns: Sequence[Record]) -> str:
     """All proposals, a line each, those that want nothing first."""
-    order = ("matched", "exact", "similar", "ambiguous", "conflict", "none")
+    order = tuple(STATES)
     lines = [kind.title]
     for each in sorted(proposals, key=lambda each: (order.index(each.state), each.item.name)):
         record = each.record.name if each.record else ""
-        state = "no match" if each.state == "none" else each.state
-        lines.append(f"  {state:<10}{each.item.name[:32]:<34}{record[:32]:<34}{each.why}".rstrip())
+        state, name = STATES[each.state], each.item.name
+        lines.append(f"  {state:<10}{name[:32]:<34}{record[:32]:<34}{each.why}".rstrip())
     for stray in unknowns:
         why = "has an id that Clockify does not have"
         lines.append(f"  {'unknown':<10}{'':<34}{stray.name[:32]:<34}{why}")
@@ -397,10 +439,13 @@ def match(org: Org, clockify: Clockify, workspace: str, *, apply: bool, ask: boo
     Returns the exit code; raises IntegrationError.
     """
     accounts: dict[str, str] = {}
-    written, refused, left = 0, 0, 0
+    written, refused, left, by_themselves = 0, 0, 0, 0
     for kind in KINDS:
         items, records = read_items(clockify, workspace, kind), read_records(org, kind)
         proposals = propose(items, records, accounts)
+        if kind.source == "Account" and clients_match_themselves(org, clockify, workspace):
+            proposals = left_to_the_function(proposals)
+            by_themselves = sum(each.state == "itself" for each in proposals)
         print(table(kind, proposals, unknown(items, records)), end="\n\n")
         exact = [each for each in proposals if each.state == "exact"]
         similar = [each for each in proposals if each.state == "similar"]
@@ -416,19 +461,25 @@ def match(org: Org, clockify: Clockify, workspace: str, *, apply: bool, ask: boo
             accounts = {
                 each.item.id: each.record.id
                 for each in proposals
-                if each.record and (each.state == "matched" or each in believed)
+                if each.record and (each.state in ("matched", "itself") or each in believed)
             }
         written += len(chosen) - len(problems)
         left += len(exact) + len(similar) - len(chosen)
         refused += len(problems)
         if problems:
             hand_over(kind, problems)
-    if apply or ask:
+    if by_themselves:
+        print(f"{by_themselves} clients match by themselves. All at once: {AT_ONCE % workspace}")
+    _tell_result(written, refused, left, is_dry=not (apply or ask))
+    return 1 if refused else 0
+
+
+def _tell_result(written: int, refused: int, left: int, *, is_dry: bool) -> None:
+    if not is_dry:
         print(f"{written} written, {refused} refused, {left} proposed and not written.")
     else:
         print(f"Dry run, nothing is written: {left} proposed.")
         print("--apply writes the exact ones, --ask asks about each.")
-    return 1 if refused else 0
 
 
 def main() -> int:

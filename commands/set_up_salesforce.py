@@ -8,6 +8,7 @@ Exit code: 0 all done, 1 something is left to be done by hand, 2 the call is wro
 """
 
 import argparse
+import functools
 import sys
 import tempfile
 import time
@@ -22,6 +23,7 @@ from clockify_salesforce.salesforce.credentials import sign_in_arguments
 from clockify_salesforce.salesforce.errors import SalesforceRefused
 from commands.checks.findings import told as meaning
 from commands.google_cloud import GoogleError
+from commands.kinds import NONE, add_kinds
 from commands.salesforce_set_up import client_app, removal
 from commands.salesforce_set_up.admin_org import AdminOrg
 from commands.salesforce_set_up.integration_user import Directory
@@ -33,6 +35,9 @@ from commands.webhooks import find_workspace
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT, HOURS = ROOT / "force-app/main/default", ROOT / "force-app/main/hours"
+DATA = ROOT / "force-app/main/data"
+# What people have to see before the org takes the reports beside it.
+FIRST_OF_DATA = tuple(DATA / each for each in ("objects", "layouts", "tabs", "permissionsets"))
 VERSION = "65.0"
 # A new app is known everywhere after some minutes.
 SIGN_IN_S, FIRST_WAIT_S, LONGEST_WAIT_S = 600.0, 2.0, 30.0
@@ -42,7 +47,7 @@ OPT_IN = (
 )
 
 
-@dataclass(slots=True)
+@dataclass
 class SetUp:
     """One run."""
 
@@ -60,6 +65,12 @@ class SetUp:
         """My Domain as credentials have it, like acme.my."""
         return self.sf.instance.removeprefix("https://").removesuffix(".salesforce.com")
 
+    @functools.cached_property
+    def with_data(self) -> bool:
+        """Whether other kinds than time entries are wanted, or there already."""
+        kinds = self.arguments.kinds
+        return bool(kinds) or (kinds is None and self.directory.has(removal.DATA_SET))
+
     @property
     def username(self) -> str:
         """The integration user's."""
@@ -76,11 +87,9 @@ class SetUp:
         before = told.changes
         self.directory.permission_set("Clockify_Admin", str(admin["Id"]), "you")
         told.step("Deploy four reports and a dashboard")
-        if told.dry_run and told.changes > before:
-            # The org would refuse reports on fields that their author does not see yet.
-            told.changed("what lies in force-app/main/hours")
-        else:
-            self._deploy(HOURS)
+        self._deploy_reports(HOURS, unseen=told.changes > before)
+        if self.with_data:
+            self._deploy_data(str(admin["Id"]))
         told.step("A role above everybody whose time is logged")
         role = self.directory.role(yes=given.yes)
         told.step(f"The integration user {self.username}, and what it may")
@@ -90,6 +99,8 @@ class SetUp:
         may = may and self.directory.permission_set(
             client_app.PERMISSION_SET, user, "the integration user"
         )
+        if may and self.with_data:
+            self.directory.permission_set(removal.DATA_SET, user, "the integration user")
         told.step(f"The External Client App, its key and certificate, and {self.keeper}")
         if may:
             self._make_app(str(admin["Email"]))
@@ -99,11 +110,30 @@ class SetUp:
             told.step("Match Clockify's people, clients and projects with the records here")
             self._match(given.clockify_api_key_file)
 
-    def _deploy(self, folder: Path) -> None:
-        shown = folder.relative_to(ROOT)
-        command = f"sf project deploy start --source-dir {shown} --target-org"
+    def _deploy_data(self, admin: str) -> None:
+        """What clients, projects, tasks and invoices need beside it, whichever of them it is."""
+        told = self.told
+        told.step("Deploy what clients, projects, tasks and invoices need")
+        self._deploy(*FIRST_OF_DATA)
+        before = told.changes
+        self.directory.permission_set(removal.DATA_READERS, admin, "you")
+        told.step("Deploy two reports and a dashboard on projects")
+        self._deploy_reports(DATA, unseen=told.changes > before)
+
+    def _deploy_reports(self, folder: Path, *, unseen: bool) -> None:
+        if self.told.dry_run and unseen:
+            # The org would refuse reports on fields that their author does not see yet.
+            self.told.changed(f"what lies in {folder.relative_to(ROOT)}")
+        else:
+            self._deploy(folder)
+
+    def _deploy(self, *folders: Path) -> None:
+        options = [
+            word for each in folders for word in ("--source-dir", str(each.relative_to(ROOT)))
+        ]
+        command = f"sf project deploy start {' '.join(options)} --target-org"
         print(f"   {command} {self.arguments.target_org}", flush=True)
-        done = self.sf.deploy(["--source-dir", str(shown)], project=ROOT, dry_run=self.told.dry_run)
+        done = self.sf.deploy(options, project=ROOT, dry_run=self.told.dry_run)
         for problem in done.problems:
             self.told.refused(problem, f"mend it, then run this again; or by hand: {command} ORG")
         if done.problems:
@@ -251,11 +281,16 @@ def read_arguments() -> argparse.Namespace:
         metavar="FILE",
         help="match people, clients and projects too, and write what is the same",
     )
+    add_kinds(parser, f"what is there stays ({NONE}: is left alone)")
     parser.add_argument("--workspace", default="", help="Clockify's, if the key sees several")
     parser.add_argument("--new-key", action="store_true", help="another key for the sign-in")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
-    parser.add_argument("--delete", action="store_true", help="take all of it away again")
+    parser.add_argument(
+        "--delete",
+        action="store_true",
+        help="take all of it away again; with --with, only what the other kinds need",
+    )
     return parser.parse_args()
 
 
@@ -281,6 +316,8 @@ def _run(arguments: argparse.Namespace) -> int:
         print("Nothing differed, nothing was changed.")
     elif not arguments.delete:
         option = "" if arguments.project else f" --salesforce-credentials-file {keeper}"
+        if arguments.kinds:
+            option += f" --with {','.join(arguments.kinds)}"
         print(f"Next: ./deploy.sh{option}")
     return 0
 

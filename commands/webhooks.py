@@ -56,26 +56,17 @@ def hook_name(event: str) -> str:
 
 
 def create_missing(
-    clockify: Clockify,
-    workspace: str,
-    url: str,
-    there: list[Json],
-    events: tuple[str, ...],
-    *,
-    dry_run: bool,
+    clockify: Clockify, workspace: str, url: str, missing: list[str], *, is_first: bool
 ) -> tuple[list[Json], ClockifyError | None]:
-    """Create a webhook for each of the events that has none, until the plan allows no more.
+    """Create a webhook for each of these events, until the plan allows no more.
 
-    Returns what was created, and the error that stopped it before the end, if one did.
+    `is_first`: the URL has none yet. Returns what was created, and the error that stopped it before
+    the end, if one did.
     """
     created: list[Json] = []
     without: list[str] = []
     answer = ""
-    missing = missing_events(there, events)
     for place, event in enumerate(missing):
-        if dry_run:
-            say(f"  {event}: would be created")
-            continue
         if event in OF_A_PLAN and OF_A_PLAN.intersection(without):
             without.append(event)
             continue
@@ -83,7 +74,7 @@ def create_missing(
             made = clockify.create_webhook(workspace, name=hook_name(event), url=url, event=event)
         except ClockifyError as error:
             # Clockify has no status of its own for a full plan; a first refusal is another matter.
-            if error.status not in LIMIT_STATUSES or not (created or there):
+            if error.status not in LIMIT_STATUSES or (is_first and not created):
                 say_why_none(error, without + missing[place:])
                 return created, error
             without.append(event)
@@ -206,8 +197,13 @@ def run(arguments: argparse.Namespace) -> ClockifyError | None:
     unwanted = [hook for hook in there if hook.get("webhookEvent") in dropped - {*events}]
     delete_all(clockify, workspace, unwanted, dry_run=arguments.dry_run)
     there = [hook for hook in there if hook not in unwanted]
+    missing = missing_events(there, events)
+    if arguments.dry_run:
+        for event in missing:
+            say(f"  {event}: would be created")
+        missing = []
     created, stopped_by = create_missing(
-        clockify, workspace, arguments.url, there, events, dry_run=arguments.dry_run
+        clockify, workspace, arguments.url, missing, is_first=not there
     )
     # What exists must be let in, even if another one could not be created.
     for secret in secrets_of(there + created):

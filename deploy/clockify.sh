@@ -9,7 +9,8 @@ webhooks() { # WORKSPACE OPTION...: run commands.webhooks with the key on its st
 
 make_webhooks() {
   local each found='' kept='' failed=''
-  if [[ ! $API_KEY$STORED_KEY || $SKIP_WEBHOOKS ]]; then
+  if [[ $SKIP_WEBHOOKS ]]; then return; fi
+  if [[ ! $API_KEY$STORED_KEY ]]; then
     say_kinds_to_click
     return
   fi
@@ -29,7 +30,7 @@ make_webhooks() {
 }
 
 say_kinds_to_click() {
-  if [[ ! $WITH || $WITH == none ]]; then return; fi
+  if ! wants_kinds; then return; fi
   say "! Of ${WITH//,/, } this makes no webhooks without an API key: give --clockify-api-key-file, or"
   say "  create one in Clockify for each of created, updated and deleted (anyone), as those of time"
   say "  entries. Invoices have no deleted, and need the plan Standard; over three webhooks, Basic."

@@ -28,11 +28,13 @@ make_repair() { # NAME WORKSPACE DAYS OWN_DAYS TIMEOUT SCHEDULE OWN_SCHEDULE
 }
 
 make_job() { # NAME WORKSPACE DAYS TIMEOUT: NEW is whether it was not there
-  local settings digest
+  local settings digest repair kinds=()
+  if wants_kinds; then kinds=(--kinds "time-entries,$WITH"); fi
+  repair=$(printf '%s\n' -- python -m commands.backfill --workspace "$2" \
+    ${kinds[@]+"${kinds[@]}"} --days "$3" --apply)
   settings=(
     # An image that buildpacks made finds its Python through the launcher.
-    --command=/cnb/lifecycle/launcher
-    --args="--,python,-m,commands.backfill,--workspace,$2,--days,$3,--apply"
+    --command=/cnb/lifecycle/launcher --args="$(joined "$repair")"
     # A second try of what was refused is refused again; the next night is soon enough for the rest.
     --service-account="$ACCOUNT" --cpu=1 --memory=512Mi --max-retries=0 --task-timeout="$4"
     --set-env-vars="$(joined "$(settings_for "$(key_name_of "$2")")")"

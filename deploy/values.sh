@@ -73,6 +73,8 @@ choose() { # whether the API key is kept and the repair is set up: as now, as ea
   can_ask_clockify
 }
 
+wants_kinds() { [[ $WITH && $WITH != none ]]; }
+
 choose_kinds() { # WITH: the kinds beside time entries, as now or as earlier; DROPPED: no longer
   local each before
   before=$(live label.with)

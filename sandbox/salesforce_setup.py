@@ -50,6 +50,8 @@ _FOLDERS = {
     "CustomObject": "objects",
     "Report": "reports",
     "Dashboard": "dashboards",
+    "PermissionSet": "permissionsets",
+    "CustomTab": "tabs",
 }
 
 Json = dict[str, Any]
@@ -268,7 +270,9 @@ class SalesforceSetup:
         for kind, name in removed:
             self.components.pop((kind, name), None)
             if kind == "CustomObject":  # with all that it consists of
-                own = [key for key in self.components if key[1].startswith(f"{name}.")]
+                own = [
+                    key for key in self.components if key[1].startswith((f"{name}.", f"{name}-"))
+                ]
                 for key in own:
                     del self.components[key]
         for kind, name in changed:
@@ -299,8 +303,10 @@ class SalesforceSetup:
         kind, name = key
         if name in self.refuses:
             return self.refuses[name]
-        if kind in ("Report", "Dashboard") and "/" in name and not self._admin_sees():
-            return "field: Invalid value specified: Activity.Clockify_Hours__c"
+        if kind in ("Report", "Dashboard") and not name.endswith("/") and "/" in name:
+            is_data = name.startswith("Clockify_Data/")
+            if not self._admin_sees("Clockify_Data_Reader" if is_data else "Clockify_Admin"):
+                return "field: Invalid value specified: Activity.Clockify_Hours__c"
         if kind == _APP and not self.takes_external_apps:
             return "External Client Apps aren't enabled for this organization"
         if kind == "ExtlClntAppOauthConfigurablePolicies" and not self.find(
@@ -313,8 +319,8 @@ class SalesforceSetup:
             return "consumerKey: this value can't be changed"
         return ""
 
-    def _admin_sees(self) -> bool:
-        row = self.find("PermissionSet", Name="Clockify_Admin")
+    def _admin_sees(self, by: str) -> bool:
+        row = self.find("PermissionSet", Name=by)
         return row is not None and bool(
             self.find("PermissionSetAssignment", PermissionSetId=row["Id"], AssigneeId=ADMIN_ID)
         )

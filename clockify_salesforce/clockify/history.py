@@ -16,6 +16,8 @@ from typing import Any
 from urllib.parse import quote
 
 from clockify_salesforce.clockify.client import Clockify, ClockifyError
+from clockify_salesforce.clockify.lists import Lists
+from clockify_salesforce.clockify.totals import Totals
 from clockify_salesforce.mapping_rules import Rules
 
 # Clockify's Free plan gives 31 days a report.
@@ -100,6 +102,16 @@ class History:
         self._sizes = list(PAGE_SIZES)
         # Whether a report that asks for people of any status answers all: None, not known yet.
         self._takes_status: bool | None = None
+
+    @property
+    def lists(self) -> Lists:
+        """What the workspace has beside time entries."""
+        return Lists(self._clockify, self._workspace)
+
+    @property
+    def totals(self) -> Totals:
+        """What was tracked by project, in all time."""
+        return Totals(self._clockify, self._workspace)
 
     def windows(self, since: datetime, until: datetime) -> Iterator[Window]:
         """Yield the period's entries in order, a page's worth at a time. Raises ClockifyError."""

@@ -1,5 +1,6 @@
-"""Bulk API 2.0: many records of one object in a job, which Salesforce works on in its own time.
+"""What writes much at once: jobs of the Bulk API 2.0, and graphs of requests.
 
+Bulk API 2.0: many records of one object in a job, which Salesforce works on in its own time.
 A job is created, gets its records as CSV, is closed, and then tells each record's own result, in no
 certain order. Of a job's records Salesforce does 10,000 one after the other, and more than those
 side by side. What is written, and what follows of a result, is the caller's part.
@@ -8,7 +9,7 @@ https://developer.salesforce.com/docs/atlas.en-us.api_asynch.meta/api_asynch/bul
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -17,7 +18,8 @@ from simple_salesforce.api import Salesforce
 
 from clockify_salesforce.errors import SalesforceUnavailable
 from clockify_salesforce.mapping_rules import Field
-from clockify_salesforce.salesforce.client import Json, Org
+from clockify_salesforce.salesforce.client import Json, Org, Part
+from clockify_salesforce.salesforce.errors import HALTED
 
 PATH = "jobs/ingest"
 # https://developer.salesforce.com/docs/atlas.en-us.api_asynch.meta/api_asynch/datafiles_csv_valid_record_rows.htm
@@ -104,6 +106,37 @@ class BulkOrg(Org):
             except (ValueError, IndexError, csv.Error):
                 raise SalesforceUnavailable("Salesforce tells a job's results oddly") from None
 
+    def graphs(self, graphs: Mapping[str, Sequence[Part]], deadline: float) -> dict[str, Json]:
+        """Write several graphs in one call, each all or nothing; return what became of each.
+
+        A result is as a collection's: `success`, and `errors` where it is false; their code is
+        HALTED for a graph that was not begun, because too many before it had failed. At most 75
+        graphs, and 500 requests in all. Raises as Org.call does.
+        https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/resources_composite_graph_introduction.htm
+        """
+        base = f"/services/data/v{self._version}/"
+        body = [
+            {
+                "graphId": name,
+                "compositeRequest": [
+                    {"method": each.method, "url": base + each.path, "referenceId": each.reference}
+                    | ({"body": each.body} if each.body is not None else {})
+                    for each in parts
+                ],
+            }
+            for name, parts in graphs.items()
+        ]
+        answer = self.call("POST", "composite/graph", deadline, json={"graphs": body})
+        told = answer.get("graphs") if isinstance(answer, dict) else None
+        results = {
+            str(each.get("graphId")): _graph_result(each)
+            for each in told or []
+            if isinstance(each, dict)
+        }
+        if results.keys() != graphs.keys():
+            raise SalesforceUnavailable("Salesforce did not tell each graph's result")
+        return results
+
     def _sign_in(self, deadline: float) -> Salesforce:
         """simple-salesforce reads every answer as JSON, and an empty one as a mistake."""
         client = super()._sign_in(deadline)
@@ -133,6 +166,19 @@ def error_of(text: str) -> Json:
     message, _, fields = rest.rpartition(":")
     named = fields.strip().removesuffix("--").replace(",", " ").split()
     return {"errorCode": code, "message": message or rest, "fields": named if message else []}
+
+
+def _graph_result(told: Json) -> Json:
+    """What became of one graph, in the form of a collection's result."""
+    if told.get("isSuccessful") is True:
+        return {"success": True, "errors": []}
+    answer = told.get("graphResponse")
+    parts = answer.get("compositeResponse") if isinstance(answer, dict) else None
+    bodies = [each.get("body") for each in parts or [] if isinstance(each, dict)]
+    errors = [error for body in bodies if isinstance(body, list) for error in body]
+    # The one that failed tells why; the others only that they were rolled back.
+    errors.sort(key=lambda error: error.get("errorCode") == HALTED)
+    return {"success": False, "errors": errors[:1]}
 
 
 def _job(told: Any) -> Job:

@@ -1,6 +1,6 @@
 """Clockify's side: the key, the workspace, and its webhooks as they point to this function.
 
-At most ten calls, because a Free workspace has 30 in an hour. https://docs.clockify.me/#tag/Webhooks
+Four calls and one a webhook: a Free workspace has three of these, and 30 calls in an hour. https://docs.clockify.me/#tag/Webhooks
 """
 
 from collections.abc import Callable
@@ -10,9 +10,11 @@ from clockify_salesforce.clockify.client import Clockify, ClockifyError, Json, r
 from clockify_salesforce.clockify.people import email_address
 from clockify_salesforce.errors import IntegrationError
 from commands.checks.findings import Findings, Verdict, bad, good, unknown
+from commands.kinds import KINDS, events_of
 from commands.webhooks import EVENTS, find_workspace
 
 FREE_WEBHOOKS = 3  # of a Free workspace
+PAID_WEBHOOKS = 10  # of each person's, from Basic on
 CHECKS = ("workspace", "webhooks", "switched on", "signing secrets", "deliveries")
 PATIENCE_S = 10.0
 
@@ -26,6 +28,7 @@ class ClockifySide:
     workspace: str
     url: str
     signing_secrets: str
+    kinds: tuple[str, ...] = ()  # beside time entries, as deploy.sh was told
     clockify: Clockify | None = None
     _there: list[Json] = field(default_factory=list)
     _all: list[Json] = field(default_factory=list)
@@ -43,6 +46,9 @@ class ClockifySide:
             self._skip(CHECKS[1:], "it is not known where the function answers")
         else:
             self._look("webhooks", self._webhooks)
+            self.kinds = self.used_kinds()
+            if self.kinds:
+                self._look("other webhooks", self._other_webhooks)
             if not self._there:
                 self._skip(CHECKS[2:], "there are none")
                 return
@@ -61,6 +67,26 @@ class ClockifySide:
         except IntegrationError:
             return None
         return frozenset(each for each in found if each)
+
+    def used_kinds(self) -> tuple[str, ...]:
+        """The kinds that deploy.sh was told, and those that have a webhook anyhow."""
+        try:
+            if self.url and not self._all and self._connected():
+                self._all = self._client.webhooks(self.workspace)
+        except IntegrationError:
+            return self.kinds
+        covered = {str(hook.get("webhookEvent")) for hook in self._pointing_here()}
+        there = [kind for kind, events in KINDS.items() if covered.intersection(events)]
+        return tuple(dict.fromkeys((*self.kinds, *there)))
+
+    def _pointing_here(self) -> list[Json]:
+        """The webhooks of the function's URL whose events it knows."""
+        url, known = self.url.rstrip("/"), {*events_of(KINDS)}
+        return [
+            hook
+            for hook in self._all
+            if str(hook.get("url", "")).rstrip("/") == url and hook.get("webhookEvent") in known
+        ]
 
     def _connected(self) -> bool:
         """Whether there is a key and a workspace. Raises IntegrationError."""
@@ -100,13 +126,8 @@ class ClockifySide:
         return good(f"{self.workspace}, and the key may see its {len(self._all)} webhooks")
 
     def _webhooks(self) -> Verdict:
-        url = self.url.rstrip("/")
-        self._there = [
-            hook
-            for hook in self._all
-            if str(hook.get("url", "")).rstrip("/") == url and hook.get("webhookEvent") in EVENTS
-        ]
-        covered = {str(hook["webhookEvent"]) for hook in self._there}
+        self._there = self._pointing_here()
+        covered = {str(hook["webhookEvent"]) for hook in self._there}.intersection(EVENTS)
         missing = [event for event in EVENTS if event not in covered]
         if not missing:
             return good(f"all {len(EVENTS)} point to this function")
@@ -128,6 +149,23 @@ class ClockifySide:
                 "the nightly repair brings what these would have told",
             )
         return bad(f"missing: {', '.join(missing)}", "run  ./deploy.sh")
+
+    def _other_webhooks(self) -> Verdict:
+        """Those of clients, projects, tasks and invoices, as far as they are used."""
+        wanted = events_of(self.kinds)[len(EVENTS) :]
+        covered = {str(hook["webhookEvent"]) for hook in self._there}
+        missing = [event for event in wanted if event not in covered]
+        of = ", ".join(self.kinds)
+        if not missing:
+            return good(f"all {len(wanted)} of {of} point to this function")
+        again = f"./deploy.sh --with {','.join(self.kinds)}"
+        if len(self._all) == FREE_WEBHOOKS or (self._all and not len(self._all) % PAID_WEBHOOKS):
+            return good(
+                f"{len(wanted) - len(missing)} of {of} point to this function; the plan may have no"
+                f" room for {', '.join(missing)}",
+                f"the nightly repair brings what these would have told; in a larger plan: {again}",
+            )
+        return bad(f"missing: {', '.join(missing)}", f"run  {again}")
 
     def _switched_on(self) -> Verdict:
         off = [

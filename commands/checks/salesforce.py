@@ -20,6 +20,7 @@ from clockify_salesforce.salesforce.records import Conflict, Known, Nothing, Rec
 from clockify_salesforce.state import State
 from commands.checks.events import Events
 from commands.checks.findings import SET_UP, Findings, Verdict, bad, few, good, told, unknown
+from commands.checks.kinds import OtherKinds
 from commands.checks.people import People, Person
 from commands.checks.throw_away import ThrowAway, deadline
 from mapping import EXTERNAL_ID
@@ -37,12 +38,16 @@ OF_EVENTS = (
 
 @dataclass(slots=True)
 class Salesforce:
-    """One org's checks. `emails`: of Clockify's people, None where nobody can ask Clockify."""
+    """One org's checks. `kinds`: what is used beside time entries.
+
+    `emails`: of Clockify's people, None where nobody can ask Clockify.
+    """
 
     org: Org
     findings: Findings
     rules: Rules
     emails: frozenset[str] | None = None
+    kinds: tuple[str, ...] = ()
     throw_away: ThrowAway = field(init=False)
     events: Events = field(init=False)
     _described: dict[str, Json] = field(default_factory=dict)
@@ -68,6 +73,13 @@ class Salesforce:
         may_write = are_there and self._look("rights", self._rights)
         if not are_there:
             self._skip(("rights",), "fields are missing")
+        if self.kinds:
+            OtherKinds(
+                self.org,
+                self.findings,
+                self.kinds,
+                creates_accounts=self.rules.accounts.are_created,
+            ).check()
         people = People(self.events, self.emails)
         users = self._users(people)
         if may_write:

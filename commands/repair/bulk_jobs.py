@@ -108,7 +108,7 @@ class _Spool:
 
 def key_of(change: Change) -> str:
     """What a bulk job's results know the change's record by."""
-    return change.event_id or change.entry_id
+    return change.record_id or change.entry_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,43 +2,140 @@
 
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
+from clockify_salesforce.salesforce.client import Part
+from clockify_salesforce.salesforce.errors import SalesforceRefused
 from clockify_salesforce.salesforce.event import EventDraft
-from clockify_salesforce.salesforce.wish import marked
-from mapping import EXTERNAL_ID
+from clockify_salesforce.salesforce.wish import LINK_FIELDS, marked
 
 Json = dict[str, Any]
 
 # Parents are told apart by so many groups; fewer only means that less is written at once.
 GROUPS = 8
+GONE = ("ENTITY_IS_DELETED", "NOT_FOUND")
 
 
 @dataclass(slots=True)
 class Change:
-    """An Event that is to be created (`event_id` None) or updated."""
+    """An Event or Task that is to be created (`record_id` None) or updated."""
 
     draft: EventDraft
-    event_id: str | None
+    record_id: str | None
     tries: int = 0
 
     @property
     def entry_id(self) -> str:
-        """The time entry's id."""
+        """Clockify's id of it."""
         return self.draft.upsert.entry_id
+
+    @property
+    def path(self) -> str:
+        """Where a collection of such changes goes, behind composite/sobjects."""
+        target = self.draft.upsert.target
+        return "" if self.record_id else f"/{target.object}/{target.external_id}"
+
+    @property
+    def is_shortened(self) -> bool:
+        """It holds 24 hours of more."""
+        return self.draft.is_shortened
 
     def record(self) -> Json:
         """As a collection takes it."""
-        key = {"id": self.event_id} if self.event_id else {EXTERNAL_ID: self.entry_id}
-        return {"attributes": {"type": "Event"}} | key | self.draft.body()
+        target = self.draft.upsert.target
+        key = {"id": self.record_id} if self.record_id else {target.external_id: self.entry_id}
+        return {"attributes": {"type": target.object}} | key | self.draft.body()
 
     def cell(self) -> "Cell":
         """Which of the heaps of `Heaps` it belongs to."""
         ids = marked(self.draft.known.mark) | self.draft.wish.fields
         link = ids.get("WhatId") or ids.get("WhoId")
-        return Cell(self.event_id is not None, _group(ids.get("OwnerId")), _group(link))
+        return Cell(self.record_id is not None, _group(ids.get("OwnerId")), _group(link))
+
+    def is_lost(self, refusal: SalesforceRefused) -> bool:
+        """Somebody has deleted the Event since it was read."""
+        is_gone = refusal.code in GONE and self.record_id is not None
+        return is_gone and not set(LINK_FIELDS) & set(self.draft.body())
+
+    def give_way(self, refusal: SalesforceRefused, own_user_id: Callable[[], str]) -> str:
+        """Take back what is refused; return a note. Raises the refusal where nothing is left."""
+        draft, note = self.draft.give_way(refusal, own_user_id)
+        if not isinstance(draft, EventDraft):
+            raise refusal
+        self.draft, self.record_id = draft, draft.path.rpartition("/")[2] or None
+        return note
+
+
+@dataclass(slots=True)
+class RecordChange:
+    """A record that is to be created (`record_id` None: by its external id) or updated.
+
+    `fields`: what is written; `parent`: the record that it belongs to, which Salesforce locks.
+    """
+
+    entry_id: str
+    object: str
+    external_id: str
+    record_id: str | None
+    fields: Json
+    parent: str | None = None
+    tries: int = 0
+    is_shortened: ClassVar[bool] = False
+
+    @property
+    def path(self) -> str:
+        """Where a collection of such changes goes, behind composite/sobjects."""
+        return "" if self.record_id else f"/{self.object}/{self.external_id}"
+
+    def record(self) -> Json:
+        """As a collection takes it."""
+        key = {"id": self.record_id} if self.record_id else {self.external_id: self.entry_id}
+        return {"attributes": {"type": self.object}} | key | self.fields
+
+    def cell(self) -> "Cell":
+        """Which of the heaps of `Heaps` it belongs to."""
+        return Cell(self.record_id is not None, None, _group(self.parent))
+
+    def is_lost(self, refusal: SalesforceRefused) -> bool:
+        """Somebody has deleted the record since it was read."""
+        return refusal.code in GONE and self.record_id is not None and not refusal.fields
+
+    def give_way(self, refusal: SalesforceRefused, own_user_id: Callable[[], str]) -> str:
+        """There is nothing that it could do without: raises the refusal."""
+        raise refusal
+
+
+@dataclass(slots=True)
+class GraphChange:
+    """A record with what belongs to it, which is written all or not at all.
+
+    `record_id`: None where it is created; `parts`: the requests; `parent`: as in RecordChange.
+    """
+
+    entry_id: str
+    record_id: str | None
+    parts: list[Part]
+    parent: str | None = None
+    tries: int = 0
+    is_shortened: ClassVar[bool] = False
+
+    def cell(self) -> "Cell":
+        """Which of the heaps of `Heaps` it belongs to."""
+        return Cell(self.record_id is not None, None, _group(self.parent))
+
+    def is_lost(self, refusal: SalesforceRefused) -> bool:
+        """Somebody has deleted a part of it since it was read."""
+        return refusal.code in GONE and self.record_id is not None and not refusal.fields
+
+    def give_way(self, refusal: SalesforceRefused, own_user_id: Callable[[], str]) -> str:
+        """There is nothing that it could do without: raises the refusal."""
+        raise refusal
+
+
+Listed = Change | RecordChange  # what collections take
+Planned = Listed | GraphChange
 
 
 class Cell(NamedTuple):
@@ -65,17 +162,19 @@ class Heaps:
     """
 
     def __init__(self) -> None:
-        self._heaps: dict[Cell, list[Change]] = {}
+        self._heaps: dict[Cell, list[Planned]] = {}
         self._owners: Counter[int] = Counter()
         self._links: Counter[int] = Counter()
         self.size = 0
 
-    def add(self, change: Change) -> None:
+    def add(self, change: Planned) -> None:
         """Put a change onto its heap."""
         self._heaps.setdefault(change.cell(), []).append(change)
         self.size += 1
 
-    def take(self, most: int, *, least: int, workers: int) -> tuple[list[Change], set[Cell]] | None:
+    def take(
+        self, most: int, *, least: int, workers: int
+    ) -> tuple[list[Planned], set[Cell]] | None:
         """Take a batch whose parents nobody holds, and hold them; None where there is none.
 
         It has `least` to `most` changes of one kind. `workers`: so many want something, and so none
@@ -89,7 +188,7 @@ class Heaps:
                 best = found
         if not best or self._sum(best) < least:
             return None
-        taken: list[Change] = []
+        taken: list[Planned] = []
         cells: set[Cell] = set()
         for cell in best:
             heap = self._heaps[cell]
@@ -140,6 +239,6 @@ class Heaps:
     def _sum(self, cells: Collection[Cell]) -> int:
         return sum(len(self._heaps[cell]) for cell in cells)
 
-    def __iter__(self) -> Iterator[Change]:
+    def __iter__(self) -> Iterator[Planned]:
         for heap in self._heaps.values():
             yield from heap

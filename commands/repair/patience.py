@@ -85,10 +85,13 @@ class PatientOrg:
             answers.append(answer)
         return answers
 
-    def collection(self, method: str, path: str, records: Sequence[Json]) -> list[Json]:
+    def collection(
+        self, method: str, path: str, records: Sequence[Json], headers: Json | None = None
+    ) -> list[Json]:
         """Write or delete up to 200 records in one call; each has its own result, in order.
 
-        `path`: behind composite/sobjects. A deletion reads the records' ids only.
+        `path`: behind composite/sobjects; `headers`: more of them. A deletion reads the records'
+        ids only.
         https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/resources_composite_sobjects_collections.htm
         """
         if method == "DELETE":
@@ -96,7 +99,8 @@ class PatientOrg:
             answer = self.call(method, COLLECTION, params={"ids": ids, "allOrNone": "false"})
         else:
             body = {"allOrNone": False, "records": records}
-            answer = self.call(method, COLLECTION + path, json=body)
+            more = {"headers": headers} if headers else {}
+            answer = self.call(method, COLLECTION + path, json=body, **more)
         if (
             not isinstance(answer, list)
             or len(answer) != len(records)

@@ -3,12 +3,13 @@
 Clockify's reports and Salesforce's pages are asked for in threads, a few at once.
 """
 
+import contextlib
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from clockify_salesforce.clockify.history import LONGEST, History, Window
 from clockify_salesforce.salesforce.client import quoted
@@ -18,6 +19,7 @@ from commands.repair.tasks import Tasks
 from mapping import EXTERNAL_ID
 
 Json = dict[str, Any]
+T = TypeVar("T")
 
 WORKSPACE = "Clockify_Workspace_Id__c"
 # Clockify allows 50 requests a second.
@@ -52,10 +54,20 @@ class Readers:
 
     def now(self, entry_id: str) -> Json | None:
         """One entry as Clockify has it now; see History.now."""
+        return self.use(lambda history: history.now(entry_id))
+
+    def use(self, work: Callable[[History], T]) -> T:
+        """Ask something with one of them, at the pace."""
+        with self.one() as history:
+            return work(history)
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[History]:
+        """One of them for a while; a request may begin at once."""
         history = self.take()
         try:
             self.wait()
-            return history.now(entry_id)
+            yield history
         finally:
             self.give_back(history)
 

@@ -309,7 +309,7 @@ class Repair:
         return is_unwanted
 
     def _plan(self, change: Change, differing: list[str]) -> None:
-        kind = "update" if change.event_id else "create"
+        kind = "update" if change.record_id else "create"
         what = ", ".join(differing) or str(change.draft.upsert.event["StartDateTime"])
         self._show(f"{kind} {change.entry_id}: {what}")
         if self._wishes.apply:

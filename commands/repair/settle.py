@@ -10,7 +10,10 @@ from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from clockify_salesforce import kinds
+from clockify_salesforce.decisions import TIME_ENTRY
 from clockify_salesforce.delivery import Delivery
+from clockify_salesforce.kinds.kind import Kind
 from clockify_salesforce.mapping_rules import Rules
 from clockify_salesforce.message import Entry, Message, Outcome
 from clockify_salesforce.receipts import Receipts
@@ -29,7 +32,6 @@ LAG = timedelta(seconds=90)
 MOST_AHEAD_S = 15 * 60.0
 ENTRY_S = 300.0  # for one entry
 CLEANED = 20_000  # states in a run, 200 in a call
-KEY = "time_entry:"
 
 
 class Clock(Receipts):
@@ -62,14 +64,22 @@ class Settling:
         *,
         rules: Rules,
         workspace: str,
+        kind: Kind | None = None,
     ) -> None:
+        """`kind`: None for time entries."""
+        self._kind = kind
+        self._key = f"{kind.name if kind else TIME_ENTRY}:"
         self._org = org
         self._readers = readers
         self._clock = clock
         self._workspace = workspace
         self._mark: datetime | None = None
+        # What Clockify has to be told, beside its id, to be asked for one.
+        self.more: Callable[[str], dict[str, str]] = lambda entry_id: {}
         records = Records(org.org)
-        drafts = Drafts(directory, rules=rules, own_user_id=org.org.user_id)
+        drafts = Drafts(
+            directory, rules=rules, own_user_id=lambda deadline: org.org.user_id(deadline)
+        )
         self._delivery = Delivery(records, drafts, clock, rules=rules, ask=self._ask)
 
     def begin(self) -> None:
@@ -87,8 +97,12 @@ class Settling:
         if self._mark is not None:
             soql += f" WHERE SystemModstamp >= {self._mark:%Y-%m-%dT%H:%M:%SZ}"
         wanted = set(entry_ids)
-        found = (str(row["Key__c"]).removeprefix(KEY) for row in self._org.rows(soql))
-        return [entry_id for entry_id in found if entry_id in wanted]
+        found = (str(row["Key__c"]) for row in self._org.rows(soql))
+        return [
+            each.removeprefix(self._key)
+            for each in found
+            if each.startswith(self._key) and each.removeprefix(self._key) in wanted
+        ]
 
     def settle(self, entry_id: str) -> Outcome:
         """Bring one entry to Salesforce as Clockify has it now. Raises IntegrationError."""
@@ -103,12 +117,29 @@ class Settling:
             doubtful=True,
             deadline=time.monotonic() + ENTRY_S,
         )
-        content: Json = {"id": entry_id, "workspaceId": self._workspace}
-        entry = Entry(content, Upsert(entry_id, {}), "history")
+        entry = self._entry(entry_id, {"id": entry_id, "workspaceId": self._workspace})
         return self._delivery.deliver(message, entry, self._delivery.receive(message, entry))
 
+    def _entry(self, entry_id: str, content: dict[str, Any]) -> Entry:
+        """What a message would tell of it; what it is related to decides what is read of it."""
+        if self._kind is None:
+            return Entry(content, Upsert(entry_id, {}), "history")
+        content |= self.more(entry_id)
+        found = self._now(self._kind, content)
+        is_gone = found is None
+        content |= found or {}
+        return Entry(content, kinds.read(self._kind, content, gone=is_gone), "history")
+
     def _ask(self, entry: Entry, deadline: float) -> Json:
-        return self._readers.now(str(entry.decision.entry_id))
+        if self._kind is None:
+            return self._readers.now(str(entry.decision.entry_id))
+        content = entry.content if isinstance(entry.content, dict) else {}
+        return self._now(self._kind, content)
+
+    def _now(self, kind: Kind, content: dict[str, Any]) -> dict[str, Any] | None:
+        path, record_id = kind.path_of(content), str(content["id"])
+        found = self._readers.use(lambda history: history.lists.record(path, record_id))
+        return found and found | {"workspaceId": self._workspace}
 
     def clean_up(self) -> int:
         """Take away states that nothing has touched for 30 days; return how many.

@@ -8,20 +8,18 @@ import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from clockify_salesforce.clockify.client import ClockifyError
 from clockify_salesforce.errors import IntegrationError
 from clockify_salesforce.message import Outcome
 from clockify_salesforce.salesforce.errors import SalesforceRefused, refusal_of
-from clockify_salesforce.salesforce.event import EventDraft
-from clockify_salesforce.salesforce.wish import LINK_FIELDS
 from commands.repair.bulk_jobs import BulkJobs
-from commands.repair.change import Cell, Change, Heaps
+from commands.repair.change import GONE, Cell, Change, GraphChange, Heaps, Planned
 from commands.repair.patience import CALL_S, PatientOrg
 from commands.repair.settle import Settling
 from commands.repair.tasks import Tasks
-from mapping import EXTERNAL_ID
 
 BATCH = 200  # records in a call
 # So many changes wait: enough that every worker finds a batch whose parents nobody holds.
@@ -30,7 +28,6 @@ RECORD_TRIES = 4
 # So many written entries are looked at in one call, whether a message has come for them.
 VERIFIED = 1_000
 SETTLED_AT_ONCE = 4
-GONE = ("ENTITY_IS_DELETED", "NOT_FOUND")
 
 Json = dict[str, Any]
 Refuse = Callable[[str, str], None]
@@ -50,10 +47,15 @@ class Writer:
         workers: int,
         bulk: BulkJobs | None,
         tell: Callable[[str], None],
+        what: str = "Events",
+        batch: int = BATCH,
+        send: Callable[[list[Planned]], list[Json]] | None = None,
     ) -> None:
         """`workers`: so many write at once; `refuse` takes an entry's id and the reason.
 
-        `bulk`: None where no bulk job is to be made.
+        `bulk`: None where no bulk job is to be made. `what`: is written, in words. `send`: writes
+        up to `batch` changes and returns their results, as a collection does, where they are not to
+        be one.
         """
         self._org = org
         self._tasks = tasks
@@ -63,6 +65,8 @@ class Writer:
         self._workers = workers
         self._tell = tell
         self._bulk = bulk
+        self._what, self._batch = what, batch
+        self._send = send or self._in_collection
         self._heaps = Heaps()
         self._running = 0
         self._is_draining = False
@@ -73,15 +77,15 @@ class Writer:
         # An org without multiday events refuses more than 24 hours; the first refusal tells.
         self.shortens = False
 
-    def add(self, change: Change) -> None:
+    def add(self, change: Planned) -> None:
         """Have a change written, sooner or later. Raises IntegrationError, of any change."""
         self._tasks.look()
-        if self._bulk is not None and self._bulk.takes():
+        if self._bulk is not None and isinstance(change, Change) and self._bulk.takes():
             if self._bulk.add(change):
                 self._begin()
         else:
             self._heaps.add(change)
-            if self._heaps.size % (BATCH // 4) == 0:
+            if self._heaps.size % max(1, self._batch // 4) == 0:
                 self._begin()
         if not self._has_room():
             self._tasks.wait(self._has_room, self.waiting_for)
@@ -132,7 +136,9 @@ class Writer:
     def waiting_for(self) -> str:
         """What is being waited for, in words."""
         bulk = self._bulk.waiting_for() if self._bulk else ""
-        writes = f"{self._running} batches of up to {BATCH} Events" if self._running else ""
+        writes = (
+            f"{self._running} batches of up to {self._batch} {self._what}" if self._running else ""
+        )
         parts = [part for part in (bulk, writes) if part]
         return "Salesforce: " + (" and ".join(parts) or "what messages have changed meanwhile")
 
@@ -148,18 +154,18 @@ class Writer:
             self._less_at_once()
         presses = self._is_draining or self._heaps.size >= ROOM
         while self._running < self._workers:
-            wanted = max(1, min(self._workers, math.isqrt(self._heaps.size // BATCH)))
-            taken = self._heaps.take(BATCH, least=1 if presses else BATCH, workers=wanted)
+            wanted = max(1, min(self._workers, math.isqrt(self._heaps.size // self._batch)))
+            least = 1 if presses else self._batch
+            taken = self._heaps.take(self._batch, least=least, workers=wanted)
             if taken is None:
                 return
             self._write(*taken)
 
-    def _write(self, batch: list[Change], cells: set[Cell]) -> None:
-        path = "" if batch[0].event_id else f"/Event/{EXTERNAL_ID}"
+    def _write(self, batch: list[Planned], cells: set[Cell]) -> None:
         self._running += 1
 
         def work() -> list[Json]:
-            results = self._org.collection("PATCH", path, [each.record() for each in batch])
+            results = self._send(batch)
             if not all(result.get("success") is True for result in results):
                 time.sleep(0.2)  # so that a lock goes before its record is written again
             return results
@@ -174,6 +180,10 @@ class Writer:
 
         self._tasks.start(work, took)
 
+    def _in_collection(self, batch: list[Planned]) -> list[Json]:
+        changes = [each for each in batch if not isinstance(each, GraphChange)]
+        return self._org.collection("PATCH", changes[0].path, [each.record() for each in changes])
+
     def _took_job(
         self, written: list[str], created: int, refused: list[tuple[Change, Json]]
     ) -> None:
@@ -185,7 +195,7 @@ class Writer:
         self._written(written)
         self._begin()
 
-    def _took(self, change: Change, result: Json) -> None:
+    def _took(self, change: Planned, result: Json) -> None:
         """Count what became of one record, or have it written again."""
         if result.get("success") is True:
             self._count["created" if result.get("created") else "updated"] += 1
@@ -200,20 +210,16 @@ class Writer:
             else:
                 self._heaps.add(change)
             return
-        is_gone = refusal.code in GONE and change.event_id
-        if is_gone and not set(LINK_FIELDS) & set(change.draft.body()):
-            self.settle(change.entry_id)  # somebody has deleted the Event since it was read
+        if change.is_lost(refusal):
+            self.settle(change.entry_id)
             return
         try:
-            draft, note = change.draft.give_way(refusal, self._own_user_id)
+            note = change.give_way(refusal, self._own_user_id)
         except SalesforceRefused:
-            draft, note = None, ""
-        if not isinstance(draft, EventDraft):
             self._refuse(change.entry_id, str(refusal))
             return
         self._count["notes"] += bool(note)
-        self.shortens |= draft.is_shortened
-        change.draft, change.event_id = draft, draft.path.rpartition("/")[2] or None
+        self.shortens |= change.is_shortened
         self._heaps.add(change)
 
     def _less_at_once(self) -> None:
@@ -273,7 +279,7 @@ class Writer:
             entry_id = self._to_settle.popleft()
             self._settling_now += 1
             self._tasks.start(
-                lambda entry_id=entry_id: self._settled(entry_id),  # type: ignore[misc]
+                partial(self._settled, entry_id),
                 lambda found, entry_id=entry_id: self._took_settled(entry_id, found),  # type: ignore[misc]
             )
 

@@ -191,6 +191,11 @@ class Directory:
         pair = {"PermissionSetLicenseId": str(found[0]["Id"]), "AssigneeId": user}
         return self._assign("PermissionSetLicenseAssign", pair, f"licence {LICENCE}")
 
+    def has(self, permission_set: str) -> bool:
+        """Whether the org has a permission set of this name."""
+        soql = f"SELECT Id FROM PermissionSet WHERE Name = {quoted(permission_set)}"
+        return bool(self._query(soql))
+
     def permission_set(self, name: str, user: str, whom: str) -> bool:
         """Assign one of the project's permission sets."""
         found = self._query(f"SELECT Id FROM PermissionSet WHERE Name = {quoted(name)}")
@@ -198,7 +203,7 @@ class Directory:
             if self.told.dry_run:
                 self.told.changed(f"permission set {name}: assigned to {whom}")
                 return True
-            self.told.refused(f"there is no permission set {name}", "deploy force-app/main/default")
+            self.told.refused(f"there is no permission set {name}", "mend its deployment, above")
             return False
         pair = {"PermissionSetId": str(found[0]["Id"]), "AssigneeId": user}
         return self._assign("PermissionSetAssignment", pair, f"permission set {name}, {whom}")
@@ -225,10 +230,20 @@ class Directory:
 
     def take_away(self, username: str, admin: str) -> None:
         """Take the assignments away and deactivate the user; a user cannot be deleted."""
+        self.take_sets_away(username, admin, "Clockify_")
         rows = self._query(f"SELECT Id, IsActive FROM User WHERE Username = {quoted(username)}")
+        for user in rows:
+            if user["IsActive"]:
+                if not self.told.dry_run:
+                    self._update("User", str(user["Id"]), {"IsActive": False})
+                self.told.changed(f"user {username}: deactivated")
+
+    def take_sets_away(self, username: str, admin: str, beginning: str) -> None:
+        """Take the permission sets whose names begin so away from the user and from the admin."""
+        rows = self._query(f"SELECT Id FROM User WHERE Username = {quoted(username)}")
         users = [str(each["Id"]) for each in rows] + [admin]
         listed = ", ".join(map(quoted, users))
-        sets = self._query("SELECT Id, Name FROM PermissionSet WHERE Name LIKE 'Clockify_%'")
+        sets = self._query(f"SELECT Id, Name FROM PermissionSet WHERE Name LIKE '{beginning}%'")
         for permission_set in sets:
             own = quoted(str(permission_set["Id"]))
             which = f"PermissionSetId = {own} AND AssigneeId IN ({listed})"
@@ -236,11 +251,6 @@ class Directory:
                 if not self.told.dry_run:
                     self._delete("PermissionSetAssignment", str(each["Id"]))
                 self.told.changed(f"permission set {permission_set['Name']}: taken away")
-        for user in rows:
-            if user["IsActive"]:
-                if not self.told.dry_run:
-                    self._update("User", str(user["Id"]), {"IsActive": False})
-                self.told.changed(f"user {username}: deactivated")
 
     # REST ----------------------------------------------------------------------------------------
 

@@ -1,8 +1,12 @@
-"""Take away what the set-up has made: the app, the user's rights, reports, fields. Events stay."""
+"""Take away what the set-up has made: the app, the user's rights, reports, fields. Events stay.
+
+Or only what clients, projects, tasks and invoices need: with it go the records of its objects.
+"""
 
 import argparse
 import tempfile
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +18,7 @@ from commands.salesforce_set_up.told import Told
 from commands.terminal import WrongCall
 
 FORCE_APP = Path(__file__).resolve().parents[2] / "force-app/main"
+DATA_SET, DATA_READERS = "Clockify_Data", "Clockify_Data_Reader"
 # The end of a file's name -> its type, and whether its folder is a part of its name.
 _TYPES = {
     "dashboard": ("Dashboard", True),
@@ -21,14 +26,18 @@ _TYPES = {
     "dashboardFolder": ("Dashboard", False),
     "reportFolder": ("Report", False),
     "permissionset": ("PermissionSet", False),
+    "tab": ("CustomTab", False),
     "object": ("CustomObject", False),
     "field": ("CustomField", False),
 }
 # What is used by something else goes after it.
 _ROUNDS = (
     ("dashboards and reports", ("dashboard", "report")),
-    ("folders and permission sets", ("dashboardFolder", "reportFolder", "permissionset")),
-    ("the object Clockify State and the fields", ("object", "field")),
+    (
+        "folders, tabs and permission sets",
+        ("dashboardFolder", "reportFolder", "permissionset", "tab"),
+    ),
+    ("the objects and the fields", ("object", "field")),
 )
 
 
@@ -44,10 +53,30 @@ class Removal:
     arguments: argparse.Namespace
 
     def run(self) -> None:
-        """Take all of it away, in an order in which nothing is in use any more."""
+        """Take it away, in an order in which nothing is in use any more."""
+        if self.arguments.kinds:
+            self._run_data()
+        else:
+            self._run_all()
+
+    def _run_data(self) -> None:
+        """What the other kinds need, as one: no part of it is one kind's alone."""
+        if not self.told.dry_run and not self.told.agrees(
+            "Take away the records of projects and invoices, hours and reports from"
+            f" {self.sf.instance}? Accounts, Tasks and Events stay.",
+            yes=self.arguments.yes,
+        ):
+            raise WrongCall("nothing was taken away: answer y, or give --yes")
+        admin = self.directory.admin(self.sf.username)
+        self.told.step("Take the permission sets away")
+        self.directory.take_sets_away(self.username, str(admin["Id"]), DATA_SET)
+        self._delete_rounds([FORCE_APP / "data"])
+        print("\nTheir webhooks go with  ./deploy.sh --with none.")
+
+    def _run_all(self) -> None:
         if not self.told.dry_run and not self.told.agrees(
             f"Take away app, rights, reports, states and fields from {self.sf.instance}? Events"
-            " stay, and lose their Clockify fields.",
+            " stay, and lose their Clockify fields; records of projects and invoices go.",
             yes=self.arguments.yes,
         ):
             raise WrongCall("nothing was taken away: answer y, or give --yes")
@@ -57,12 +86,15 @@ class Removal:
         admin = self.directory.admin(self.sf.username)
         self.told.step(f"Deactivate {self.username}, and take the permission sets away")
         self.directory.take_away(self.username, str(admin["Id"]))
-        for what, ends in _ROUNDS:
-            self.told.step(f"Delete {what}")
-            self._delete(_members(ends))
+        self._delete_rounds([FORCE_APP])
         if not self.told.dry_run and self.keeper.forget():
             self.told.changed(f"{self.keeper}: deleted")
         print(f"\nWhat stays: Events, the user (nobody can delete one), the role {ROLE_LABEL}.")
+
+    def _delete_rounds(self, parts: Sequence[Path]) -> None:
+        for what, ends in _ROUNDS:
+            self.told.step(f"Delete {what}")
+            self._delete(_members(parts, ends))
 
     def _delete(self, types: list[tuple[str, list[str]]]) -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -70,23 +102,27 @@ class Removal:
             done = self.sf.deploy(options, project=Path(folder), dry_run=self.told.dry_run)
         for problem in done.problems:
             self.told.refused(problem, "delete it in Setup, and run this again")
-        if not done.problems:
-            names = [name for _, members in types for name in members]
-            self.told.changed(f"{len(names)} components are deleted")
+        # What is not there, for it was never wanted or is gone already, is no problem.
+        count = sum(len(members) for _, members in types) if self.told.dry_run else done.changed
+        if count:
+            self.told.changed(f"{count} components are deleted")
+        elif not done.problems:
+            self.told.is_there("nothing of it is there")
 
 
-def _members(ends: tuple[str, ...]) -> list[tuple[str, list[str]]]:
-    """Type and names of what lies in force-app in files that end so."""
+def _members(parts: Sequence[Path], ends: tuple[str, ...]) -> list[tuple[str, list[str]]]:
+    """Type and names of what lies in these folders in files that end so."""
     found: dict[str, list[str]] = defaultdict(list)
     for end in ends:
         kind, has_folder = _TYPES[end]
-        for file in sorted(FORCE_APP.rglob(f"*.{end}-meta.xml")):
+        files = [file for part in parts for file in part.rglob(f"*.{end}-meta.xml")]
+        for file in sorted(files):
             name = file.name.removesuffix(f".{end}-meta.xml")
             if has_folder:
                 name = f"{file.parent.name}/{name}"
             if end == "field":
                 owner = file.parent.parent.name
-                if owner == "Clockify_State__c":
+                if owner.endswith("__c"):
                     continue  # it goes with its object
                 name = f"{owner}.{name}"
             found[kind].append(name)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from commands import kinds
 from commands.checks.throw_away import MARK
 from sandbox import google_cloud
 from sandbox.clockify import KEY
@@ -58,13 +60,14 @@ class Desk:
         self.world, self.google = installation.world, installation.google
         self.org, self.clockify = self.world.salesforce, self.world.clockify
         self.environment = os.environ | installation.environment(folder)
+        self.root = ROOT  # where the project is
         self.file = folder / "salesforce.json"
         self.file.write_text(self.world.secrets["salesforce"][0])
 
     def start(self, *options: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-m", "commands.check", *options],
-            cwd=ROOT,
+            cwd=self.root,
             env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -78,9 +81,9 @@ class Desk:
             options += ["--salesforce-credentials-file", str(self.file)]
         return options
 
-    def check(self, *areas: str) -> Report:
+    def check(self, *areas: str, more: Sequence[str] = ()) -> Report:
         """Run it to its end."""
-        process = self.start(*self.options(*areas), "--json")
+        process = self.start(*self.options(*areas), *more, "--json")
         out, err = process.communicate(timeout=60)
         findings = json.loads(out)["findings"] if out else []
         return Report(process.returncode, out, err, findings)
@@ -377,6 +380,96 @@ MESSAGES: Sequence[Fault] = (
 
 def test_each_message_that_does_not_arrive_is_one_wrong_line(desk: Desk) -> None:
     each_is_one_wrong_line(desk, ("end-to-end", MESSAGES))
+
+
+# Clients, projects, tasks and invoices ------------------------------------------------------------
+
+OTHERS = ",".join(kinds.KINDS)
+
+
+def use_all_kinds(desk: Desk) -> None:
+    """What set_up_salesforce --with and deploy.sh --with leave, where there is room for it."""
+    desk.org.deploy("data")
+    for event in kinds.events_of(kinds.KINDS)[6:]:
+        desk.clockify.add_webhook(event, URL)
+    tokens = "\n".join(hook["authToken"] for hook in desk.clockify.hooks)
+    desk.google.values[SECRETS["SIGNING_SECRETS"]] = [tokens.encode()]
+
+
+def test_kinds_that_are_used_are_found_by_their_webhooks(desk: Desk) -> None:
+    use_all_kinds(desk)
+    report = desk.check("clockify", "salesforce")
+    assert (report.code, report.wrong) == (0, [])
+    assert "all 11 of clients, projects, tasks, invoices" in report.of("other webhooks")
+    assert "knows all 17" in report.of("signing secrets")
+    assert "ACTIVE becomes 'Not Started', DONE 'Completed'" in report.of("tasks")
+    lines = [each["check"] for each in report.findings]
+    assert [each for each in lines if each in (*kinds.KINDS, "hours")] == [*kinds.KINDS, "hours"]
+
+
+def test_kinds_that_deploy_was_told_are_looked_for(desk: Desk) -> None:
+    """Nothing of them is there; then all but what a plan of ten webhooks has no room for."""
+    labels = {"made-by": "clockify-salesforce", "with": "clients_projects"}
+    service("metadata", "labels", to=labels)(desk)
+    desk.org.is_strict = True
+    report = desk.check("clockify", "salesforce")
+    lines = ["clients", "projects", "hours"]
+    assert report.wrong == [
+        ("clockify", "other webhooks"),
+        *(("salesforce", each) for each in lines),
+    ]
+    assert "run  ./deploy.sh --with clients,projects" in report.of("other webhooks")
+    for line in lines:
+        assert "--target-org ORG --with clients,projects" in report.of(line)
+    assert "write Account.Clockify_Client_Id__c" in report.of("clients")
+    use_all_kinds(desk)
+    del desk.clockify.hooks[10:]
+    report = desk.check("clockify")
+    assert (report.code, "no room for" in report.of("other webhooks")) == (0, True)
+
+
+def closed_status_is_missing(desk: Desk) -> None:
+    desk.org.set_task_statuses([{"MasterLabel": "Open", "IsDefault": True}])
+
+
+KINDS: Sequence[Fault] = (
+    ("projects", "Clockify_Project__c.Amount__c", hides("Clockify_Project__c.Amount__c")),
+    ("projects", "Clockify_Data", hides("Clockify_Project__c")),
+    ("clients", "write Account", org(read_only={"Account.Clockify_Client_Id__c"})),
+    ("invoices", "delete Clockify_Invoice_Line__c", org(read_only={"Clockify_Invoice_Line__c"})),
+    ("hours", "Opportunity.Clockify_Hours__c", hides("Opportunity.Clockify_Hours__c")),
+    ("tasks", "no closed status", closed_status_is_missing),
+)
+
+
+def test_each_fault_of_a_kind_is_one_wrong_line(desk: Desk) -> None:
+    desk.org.deploy("data")
+    for check, says, breaks in KINDS:
+        breaks(desk)
+        report = desk.check("salesforce", more=("--with", OTHERS))
+        assert report.wrong == [("salesforce", check)]
+        assert says in report.of(check)
+        desk.mend()
+
+
+def test_field_that_accounts_require_is_named_where_accounts_are_made(
+    desk: Desk, tmp_path: Path
+) -> None:
+    """Only there: otherwise none is made, and the field is nobody's business."""
+    desk.org.deploy("data")
+    desk.org.require("Account", "Segment__c")
+    assert desk.check("salesforce", more=("--with", "clients")).code == 0
+
+    for each in ("clockify_salesforce", "commands", "force-app"):
+        shutil.copytree(ROOT / each, tmp_path / "project" / each)
+    for each in ("mapping.py", "mapping.toml"):
+        shutil.copy(ROOT / each, tmp_path / "project")
+    file = tmp_path / "project" / "mapping.toml"
+    file.write_text(file.read_text().replace("[clients]", "[clients]\ncreate_accounts = true"))
+    desk.root = tmp_path / "project"
+    report = desk.check("salesforce", more=("--with", "clients"))
+    assert report.wrong == [("salesforce", "clients")]
+    assert "Account asks for Segment__c" in report.of("clients")
 
 
 # Interrupted --------------------------------------------------------------------------------------

@@ -1157,6 +1157,9 @@ def test_kinds_have_their_webhooks_and_stay_chosen(
     assert hooks[6:] == ["NEW_PROJECT", "PROJECT_UPDATED", "PROJECT_DELETED"]
     assert (last_hooks, nothing.writes) == (hooks, [])
     assert desk.google.services[NAME]["metadata"]["labels"]["with"] == "projects"
+    for job in desk.google.jobs.values():
+        command = job_container(job)["args"]
+        assert command[command.index("--kinds") + 1] == "time-entries,projects"
     # All signing secrets are in one, also those of messages that may still wait in the queue.
     stored = desk.stored[-1].decode().split()
     assert len(stored) == 11

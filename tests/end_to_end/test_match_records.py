@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from commands.match_records import Item, Proposal, Record, propose, unknown
+from sandbox.clockify import WORKSPACE
 from sandbox.internet import Answer, Request
 from sandbox.salesforce import HOST
 from sandbox.world import ROOT, World
@@ -262,6 +263,40 @@ def test_ids_that_are_there_are_never_overwritten(company: Company) -> None:
     assert "matched with B" in done.stdout
     assert "unknown" in lines
     assert before.items() <= company.ids().items()
+
+
+def deploy(company: Company) -> None:
+    """The org has what clients need; who runs the command may write all ids."""
+    company.org.deploy("data", assign=("Clockify_Data",))
+    company.org.is_strict = False
+
+
+@pytest.mark.parametrize("has", ["both", "webhook", "metadata"])
+def test_client_of_the_same_name_is_left_to_the_function_that_hears_of_it(
+    company: Company, has: str
+) -> None:
+    """It is not proposed, nor written; what depends on it is proposed as before."""
+    if has != "webhook":
+        deploy(company)
+    event = "TIMER_STOPPED" if has == "metadata" else "CLIENT_UPDATED"
+    company.world.clockify.add_webhook(event, "https://function.example/")
+    done = company.run("--apply")
+    assert (done.returncode, done.stderr) == (0, "")
+    is_left = has == "both"
+    assert ("  by itself Northwind GmbH" in done.stdout) is is_left
+    assert ("1 clients match by themselves." in done.stdout) is is_left
+    assert ("--kinds clients --apply" in done.stdout) is is_left
+    assert (company.account in company.ids()) is not is_left
+    assert company.ids()[company.opportunity] == company.relaunch
+
+
+def test_key_that_may_not_read_webhooks_proposes_as_before(company: Company) -> None:
+    deploy(company)
+    path = f"/workspaces/{WORKSPACE}/webhooks"
+    company.world.clockify.canned["GET", path] = (403, {"message": "no", "code": 403}, {})
+    done = company.run("--apply")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert company.ids()[company.account] == company.northwind
 
 
 def test_refused_match_is_put_into_a_file_for_an_admin(company: Company, tmp_path: Path) -> None:

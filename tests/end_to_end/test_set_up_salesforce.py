@@ -233,6 +233,46 @@ def deploy_leads_to_adas_first_event(desk: Desk, ada: str, key_file: Path) -> No
     assert event["OwnerId"] == ada
 
 
+def sets_of(org: SalesforceSetup, user: str) -> set[str]:
+    """The permission sets that a user has."""
+    return {
+        org.rows["PermissionSet"][each["PermissionSetId"]]["Name"]
+        for each in org.rows["PermissionSetAssignment"].values()
+        if each["AssigneeId"] == user
+    }
+
+
+def test_other_kinds_are_set_up_stay_and_are_taken_away_by_themselves(desk: Desk) -> None:
+    """One run for all of it; an update without the option; and back to time entries only."""
+    org = desk.new_org()
+    code, out = desk.set_up("--yes", "--with", "projects,clients")
+    assert (code, "✗" in out) == (0, False), out
+    assert "--with projects,clients" in out.splitlines()[-1]
+    user = org.find("User", Username=USERNAME)
+    assert user is not None
+    assert sets_of(org, user["Id"]) == {"Clockify_Integration", "Clockify_Data"}
+    assert sets_of(org, ADMIN_ID) == {"Clockify_Admin", "Clockify_Data_Reader"}
+    assert ("CustomObject", "Clockify_Project__c") in org.components
+    assert ("Report", "Clockify_Data/Clockify_Estimate_and_Tracked") in org.components
+
+    written = org.writes
+    code, out = desk.set_up("--yes")
+    assert (code, org.writes) == (0, written), out
+    assert "Deploy what clients, projects, tasks and invoices need" in out
+
+    code, out = desk.set_up("--delete", "--yes", "--with", "projects")
+    assert (code, "✗" in out) == (0, False), out
+    assert sets_of(org, user["Id"]) == {"Clockify_Integration"}
+    assert user["IsActive"]
+    assert desk.file.exists()
+    left = {name for kind, name in org.components if kind not in ("Report", "Dashboard")}
+    assert "Clockify_State__c" in left
+    assert not [name for name in left if re.search("_Data|Project__c-|Invoice|Task_Id", name)]
+    again = org.writes
+    code, out = desk.set_up("--delete", "--yes", "--with", "projects")
+    assert (code, org.writes, "Nothing differed" in out) == (0, again, True), out
+
+
 def test_what_the_org_refuses_is_said_and_the_rest_goes_on(desk: Desk) -> None:
     """Three refusals in one run; mended, the same command does what is left. Then a lost key."""
     org = desk.new_org(takes_roles=False, takes_external_apps=False)
@@ -291,6 +331,7 @@ def test_credentials_of_another_org_are_not_touched(desk: Desk) -> None:
     [
         (["--target-org", "nobody"], "sf org login web"),
         (["--project", "p", "--credentials-file", "f"], "not allowed with"),
+        (["--with", "time"], "--with takes clients, projects, tasks, invoices"),
     ],
 )
 def test_wrong_call_ends_with_2(desk: Desk, options: list[str], says: str) -> None:

@@ -10,7 +10,7 @@ from clockify_salesforce.salesforce.bulk import cell, error_of
 from clockify_salesforce.salesforce.event import EventDraft
 from clockify_salesforce.salesforce.records import Known
 from clockify_salesforce.salesforce.wish import Link, Wish
-from commands.repair.change import Cell, Change, Heaps
+from commands.repair.change import Cell, Change, Heaps, Planned
 from commands.repair.compare import differences
 from commands.repair.refusals import Refusals
 from mapping import Upsert
@@ -31,7 +31,7 @@ def test_batches_at_once_have_no_parent_in_common() -> None:
         owner, link = chance.randrange(60), chance.choice([*range(25), None])
         heaps.add(change(each, owner, link, "00U" if each % 3 == 0 else None))
     taken: list[str] = []
-    held: list[tuple[list[Change], set[Cell]]] = []
+    held: list[tuple[list[Planned], set[Cell]]] = []
     most = 0
     while heaps.size or held:
         batch = heaps.take(200, least=1, workers=4)
@@ -39,7 +39,7 @@ def test_batches_at_once_have_no_parent_in_common() -> None:
             held.append(batch)
             taken += [each.entry_id for each in batch[0]]
             assert len(batch[0]) <= 200
-            assert len({each.event_id for each in batch[0]}) == 1
+            assert len({each.record_id for each in batch[0]}) == 1
         for place, (one, _) in enumerate(held):
             parents = {value for each in one for value in parents_of(each)}
             for other, _ in held[place + 1 :]:
@@ -51,8 +51,9 @@ def test_batches_at_once_have_no_parent_in_common() -> None:
     assert most == 4
 
 
-def parents_of(one: Change) -> set[str | None]:
+def parents_of(one: Planned) -> set[str | None]:
     """Owner and links that the change's Event is going to have."""
+    assert isinstance(one, Change)
     return set(one.draft.wish.fields.values()) - {None}
 
 

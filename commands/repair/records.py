@@ -1,0 +1,235 @@
+"""Compare one kind's records, as Clockify's lists tell them, with those in Salesforce.
+
+Clockify's are taken a few thousand at a time, and Salesforce is asked for those only, so that
+memory stays flat. What differs is planned for a `Writer`.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, TypeVar
+
+from clockify_salesforce import kinds
+from clockify_salesforce.decisions import Field, Record, Reference, Target
+from clockify_salesforce.errors import BadMessage
+from clockify_salesforce.kinds.kind import Kind
+from clockify_salesforce.salesforce.client import quoted
+from commands.repair.change import RecordChange
+from commands.repair.compare import differences
+from commands.repair.patience import PatientOrg
+from commands.repair.reading import WORKSPACE
+
+# A query may be 16,384 characters of URL, and a composite call holds five.
+LISTED, QUERIES = 400, 5
+TAKEN = LISTED * QUERIES  # so many are compared at a time, which takes one call
+
+Json = dict[str, Any]
+T = TypeVar("T")
+
+
+def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield so many at a time."""
+    left = iter(items)
+    while chunk := list(islice(left, size)):
+        yield chunk
+
+
+def rows_with(
+    org: PatientOrg, what: str, name: str, values: Sequence[str], *, select: str
+) -> list[Json]:
+    """The records of object `what` whose field `name` has one of the values, archived ones too.
+
+    Raises as PatientOrg.call does.
+    """
+    queries = [
+        f"SELECT {select} FROM {what} WHERE {name} IN ({','.join(map(quoted, chunk))})"
+        " AND IsDeleted = false"
+        for chunk in chunks(values, LISTED)
+    ]
+    return [
+        row
+        for asked in chunks(queries, QUERIES)
+        for answer in org.queries(asked)
+        for row in answer["records"]
+    ]
+
+
+class References:
+    """The Salesforce ids of what records refer to, by Clockify's ids; each is asked for once."""
+
+    def __init__(self, org: PatientOrg) -> None:
+        self._org = org
+        self._known: dict[Target, dict[str, str | None]] = {}
+
+    def read(self, references: Iterable[Reference]) -> None:
+        """Ask Salesforce for those that are not known. Raises as PatientOrg.call does."""
+        wanted: dict[Target, dict[str, None]] = {}
+        for each in references:
+            known = self._known.setdefault(each.target, {})
+            if each.clockify_id is not None and each.clockify_id not in known:
+                wanted.setdefault(each.target, {})[each.clockify_id] = None
+        for target, ids in wanted.items():
+            found = dict.fromkeys(ids, None) | {
+                row[target.external_id]: row["Id"]
+                for row in rows_with(
+                    self._org,
+                    target.object,
+                    target.external_id,
+                    list(ids),
+                    select=f"Id, {target.external_id}",
+                )
+            }
+            self._known[target].update(found)
+
+    def fields(self, references: Iterable[Reference]) -> dict[str, Field]:
+        """The lookup fields: None where nothing has the id, or nothing is referred to."""
+        return {
+            each.field: self._known[each.target].get(each.clockify_id)
+            if each.clockify_id is not None
+            else None
+            for each in references
+        }
+
+
+@dataclass
+class Compared:
+    """What is to be done for some records.
+
+    `there`: Clockify's id -> the record's, of those that are there. `unchanged`, `foreign`: so many
+    are as they should be, or another workspace's.
+    """
+
+    created: list[RecordChange] = field(default_factory=list)
+    updated: list[RecordChange] = field(default_factory=list)
+    there: dict[str, str] = field(default_factory=dict)
+    unchanged: int = 0
+    foreign: int = 0
+
+    @property
+    def changes(self) -> list[RecordChange]:
+        """All that is to be written."""
+        return self.created + self.updated
+
+
+class Records:
+    """One kind's records, of one workspace."""
+
+    def __init__(
+        self,
+        org: PatientOrg,
+        kind: Kind,
+        workspace: str,
+        references: References,
+        *,
+        refuse: Callable[[str, str], None],
+    ) -> None:
+        """`refuse` takes an id and the reason."""
+        self._org = org
+        self._kind = kind
+        self._workspace = workspace
+        self._references = references
+        self._refuse = refuse
+        self.seen: set[str] = set()
+
+    def read(self, contents: Iterable[Json]) -> list[Record]:
+        """What Clockify's records mean; what cannot be read is refused."""
+        found: dict[str, Record] = {}
+        for content in contents:
+            content = {"workspaceId": self._workspace} | content
+            try:
+                decision = kinds.read(self._kind, content)
+            except BadMessage as error:
+                self._refuse(str(content.get("id"))[:64], str(error))
+                continue
+            if isinstance(decision, Record):
+                self.seen.add(decision.entry_id)
+                found[decision.entry_id] = decision
+        return list(found.values())
+
+    def compare(
+        self, decisions: Sequence[Record], more: Mapping[str, Mapping[str, Field]] | None = None
+    ) -> Compared:
+        """Compare with what Salesforce holds. Raises as PatientOrg.call does.
+
+        `more`: Clockify's id -> fields that count more than those of the decision.
+        """
+        found = Compared()
+        if not decisions:
+            return found
+        self._references.read(each for one in decisions for each in one.references)
+        target = decisions[0].target
+        more = more or {}
+        extra = [name for one in decisions for name in more.get(one.entry_id, {})]
+        names = dict.fromkeys(
+            ["Id", target.external_id, *decisions[0].fields, *extra]
+            + [each.field for each in decisions[0].references]
+        )
+        rows = {
+            row[target.external_id]: row
+            for row in rows_with(
+                self._org,
+                target.object,
+                target.external_id,
+                [each.entry_id for each in decisions],
+                select=", ".join(names),
+            )
+        }
+        for decision in decisions:
+            links = self._references.fields(decision.references)
+            wanted = dict(decision.fields) | links | dict(more.get(decision.entry_id, {}))
+            self._compare_one(found, decision, wanted, links, rows.get(decision.entry_id))
+        return found
+
+    def _compare_one(
+        self,
+        found: Compared,
+        decision: Record,
+        wanted: Mapping[str, Field],
+        links: Mapping[str, Field],
+        row: Json | None,
+    ) -> None:
+        parent = next((str(each) for each in links.values() if each), None)
+
+        def change(record_id: str | None, fields: Json) -> RecordChange:
+            target = decision.target
+            entry_id = decision.entry_id
+            return RecordChange(
+                entry_id, target.object, target.external_id, record_id, fields, parent
+            )
+
+        if row is None:
+            found.created.append(change(None, dict(wanted)))
+            return
+        found.there[decision.entry_id] = row["Id"]
+        if row.get(WORKSPACE) not in (None, self._workspace):
+            found.foreign += 1
+        elif differing := differences(row, wanted):
+            found.updated.append(change(row["Id"], {name: wanted[name] for name in differing}))
+        else:
+            found.unchanged += 1
+
+    def surplus(self) -> Iterator[tuple[str, str]]:
+        """Yield (Clockify's id, the record's) of those that no list has named, and are not marked.
+
+        Raises as PatientOrg.call does.
+        """
+        target = self._kind.target
+        soql = (
+            f"SELECT Id, {target.external_id}, {', '.join(self.marks)} FROM {target.object}"
+            f" WHERE {WORKSPACE} = {quoted(self._workspace)} AND {target.external_id} != null"
+        )
+        for row in self._org.rows(soql):
+            is_marked = all(row[name] for name in self.marks)
+            if row[target.external_id] not in self.seen and not is_marked:
+                yield row[target.external_id], row["Id"]
+
+    @property
+    def marks(self) -> list[str]:
+        """The fields that say of a record that it is gone in Clockify; none where none does."""
+        if not self._kind.deletes:
+            return []
+        gone = kinds.read(self._kind, {"id": "0" * 24}, gone=True)
+        fields = gone.fields if isinstance(gone, Record) else {}
+        if WORKSPACE not in fields:
+            return []
+        return [name for name, value in fields.items() if value is True]
