@@ -61,10 +61,9 @@ class ClockifyAccess:
         if kind := kinds.BY_NAME.get(entry.decision.kind):
             # Where it was not known when the message came, Clockify did not answer.
             workspace = workspace or self._only_workspace(clockify)
-            path = kind.path_of(content)
-            if path is None:
+            if not kind.tells_path(content):
                 raise NoWorkspace("the message does not tell where Clockify could be asked for it")
-            found = clockify.record(workspace, path, record_id)
+            found = clockify.record(workspace, kind.path_of(content), record_id)
             return found and found | {"workspaceId": workspace}
         if workspace is None:
             raise NoWorkspace("the message names no workspace in which Clockify could be asked")

@@ -54,10 +54,13 @@ class Kind:
         """The event types that tell of it."""
         return self.writes | self.deletes
 
-    def path_of(self, content: Mapping[str, Json]) -> str | None:
-        """`path` for the one that a body tells of, None where the body lacks a part of it."""
-        parts = {name: read_id(content.get(name)) for name in re.findall(r"\{(\w+)\}", self.path)}
-        return None if None in parts.values() else self.path.format_map(parts)
+    def path_of(self, content: Mapping[str, Json]) -> str:
+        """`path` for the one that a body tells of."""
+        return re.sub(r"\{(\w+)\}", lambda name: read_id(content.get(name[1])) or "-", self.path)
+
+    def tells_path(self, content: Mapping[str, Json]) -> bool:
+        """Whether a body has all that `path_of` puts in."""
+        return all(read_id(content.get(name)) for name in re.findall(r"\{(\w+)\}", self.path))
 
 
 class Body:
