@@ -173,6 +173,7 @@ def refusal_of(
     # Some errors name the field in their message only, and an automation hides the code there.
     named = [name for name in (EXTERNAL_ID, LINKS, *LINK_FIELDS) if name in message]
     named += re.findall(r"No such column '(\w{1,80})'", message)
+    named += re.findall(r"bad field names on insert/update call: (\w{1,80})", message)
     hidden = next((each for each in OWNER_CODES if automation and each in message), code)
     fields = dict.fromkeys([*(error.get("fields") or []), *named])
     ids = re.findall(r"\b([A-Za-z0-9]{15})(?:[A-Za-z0-9]{3})?\b", message)
@@ -192,7 +193,8 @@ def _cause(code: str, error: Mapping[str, Any], name: str) -> str:
     ):
         return _MAY_NOT_CREATE.format(an=an)
     if code == "INVALID_FIELD_FOR_INSERT_UPDATE" and name == "Account":
-        return _PERSON if "Name" in (error.get("fields") or []) else ""
+        said = f"{error.get('fields')} {error.get('message')}"
+        return _PERSON if re.search(r"\bName\b", said) else ""
     if code == "DUPLICATES_DETECTED":
         result = error.get("duplicateResult")
         may_save = isinstance(result, Mapping) and result.get("allowSave") is True

@@ -68,6 +68,21 @@ def test_lines_are_added_removed_and_reordered(world: World, running: Function) 
     assert lines(world) == {3: "c", 7: "g"}
 
 
+@pytest.mark.parametrize("number", [100, 300, 450])
+def test_all_lines_have_other_places_in_one_call(
+    world: World, running: Function, number: int
+) -> None:
+    assert tell(running, *(item(order, f"o{order}") for order in range(1, 401))) == "created"
+    world.salesforce.requests.clear()
+    places = range(1001, 1001 + number)
+    assert tell(running, *(item(order, f"p{order}") for order in places)) == "updated"
+    assert lines(world) == {order: f"p{order}" for order in places}
+    assert [path for _, path in world.salesforce.requests] == ["composite", "composite/graph"]
+    assert len({each["Key__c"] for each in world.salesforce.live("Clockify_Invoice_Line__c")}) == (
+        number
+    )
+
+
 def test_line_that_a_person_has_removed_comes_back_or_stays_away(
     world: World, running: Function
 ) -> None:
