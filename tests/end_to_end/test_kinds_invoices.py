@@ -1,5 +1,6 @@
 """Invoices: their lines come, go and change places; one bad line; and the very large ones."""
 
+import random
 import time
 from typing import Any
 
@@ -118,30 +119,33 @@ def _amount(world: World) -> float:
     return float(invoice["Amount__c"])
 
 
-def test_queued_invoice_of_400_lines_arrives(world: World, running: Function) -> None:
+@pytest.mark.parametrize("width", [0, 200])
+def test_queued_invoice_of_400_lines_arrives(world: World, running: Function, width: int) -> None:
     world.salesforce.faults.limit = 1
     world.tasks.paused = True
-    # What nobody reads of it is left out of the queue.
+    # What nobody reads of it is left out of the queue, and the rest is compressed.
     ids = [f"{number:024x}" for number in range(20)]
-    items = [item(order, f"line {order}", timeEntryIds=ids) for order in range(1, 401)]
+    texts = {order: f"line {order}" + width * " ä" for order in range(1, 401)}
+    items = [item(order, text, timeEntryIds=ids) for order, text in texts.items()]
     assert tell(running, *items) == "queued"
     world.salesforce.faults.clear()
     drain(world)
-    assert lines(world) == {order: f"line {order}" for order in range(1, 401)}
+    assert lines(world) == texts
 
 
 def test_invoice_that_the_queue_cannot_keep_is_answered_503_and_told(
     world: World, running: Function
 ) -> None:
     world.salesforce.faults.limit = 1
-    items = [item(order, "d" * 1000) for order in range(1, 201)]
+    chance = random.Random(1)
+    items = [item(order, chance.randbytes(500).hex()) for order in range(1, 201)]
     body = sample("NEW_INVOICE") | {"items": items}
     assert running.post("NEW_INVOICE", body).status_code == 503
     assert world.tasks.created == []
     line = running.log[-1]
     assert line["severity"] == "ERROR"
     assert "the org has used up its API calls" in line["reason"]
-    assert "the retry queue cannot keep it: it has 2" in line["reason"]
+    assert "the retry queue cannot keep it: compressed, it has 1" in line["reason"]
     world.salesforce.faults.clear()
     # As Clockify sends it again.
     assert running.post("NEW_INVOICE", body).json()["result"] == "created"
