@@ -10,6 +10,7 @@ import functools
 import json
 import re
 import socket
+import struct
 import threading
 import time
 import zlib
@@ -25,6 +26,7 @@ from clockify_salesforce.message import Message
 
 LARGEST_BODY = 1024 * 1024
 BODY_S, WATCH_EVERY_S = 3.0, 0.25  # Clockify and Cloud Tasks send a body at once
+_LEFT = 64 * 1024  # bytes; as much as gunicorn throws away of what nobody reads
 
 SIGNATURE, EVENT_TYPE = "Clockify-Signature", "Clockify-Webhook-Event-Type"
 # Our own headers of a queued request: milliseconds since 1970; an instance's name; present.
@@ -111,11 +113,31 @@ def _connection(request: flask.Request) -> socket.socket | None:
 
 
 def _end(connection: socket.socket | None) -> None:
-    """End it for both sides: what was answered is on its way."""
+    """End it for both sides: what was answered is on its way.
+
+    Linux tells nobody that there is room again once nothing is to be read any more. A sender that
+    waits for room would wait for a minute, unless there was room before, or it is reset after.
+    """
     if connection is not None:
+        _unread(connection)
         _shut(connection, socket.SHUT_RDWR)
+        if _unread(connection):
+            _reset_when_closed(connection)
         # gunicorn takes up the next request that it has read ahead, unless the connection broke.
         raise BrokenPipeError(errno.EPIPE, "nothing more is read from this connection")
+
+
+def _unread(connection: socket.socket) -> bytes:
+    """Take what has come so far, and wait for no more."""
+    try:
+        return connection.recv(_LEFT, socket.MSG_DONTWAIT)
+    except OSError:  # nothing has come, or the other side has hung up
+        return b""
+
+
+def _reset_when_closed(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def _shut(connection: socket.socket, how: int) -> None:
@@ -190,6 +212,7 @@ class _Watch:
             now = time.monotonic()
             for connection, until in list(self._until.items()):
                 if now >= until:
+                    _reset_when_closed(connection)  # as in _end
                     _shut(connection, socket.SHUT_RD)
 
 

@@ -73,8 +73,9 @@ def read_arguments() -> argparse.Namespace:
         type=_kinds,
         default=(TIME_ENTRIES,),
         metavar="KIND,…",
-        help=f"what is compared: {', '.join((TIME_ENTRIES, *KINDS))}, or all of those for which the"
-        f" org has what they need ({TIME_ENTRIES}). Only time entries need a period",
+        help=f"what is compared: {', '.join((TIME_ENTRIES, *KINDS))}; or all: time entries, and"
+        f" each kind for which the org has what it needs ({TIME_ENTRIES}). Only time entries need a"
+        " period",
     )
     parser.add_argument(
         "--all-tasks",
@@ -82,6 +83,17 @@ def read_arguments() -> argparse.Namespace:
         help="tasks: of every project, a request of Clockify's each; else of those that have"
         " changed",
     )
+    _add_period(parser)
+    parser.add_argument("--apply", action="store_true", help="change Salesforce")
+    parser.add_argument("--list", action="store_true", help="print each change")
+    add_credentials(parser)
+    _add_writing(parser)
+    arguments = parser.parse_args()
+    _check(parser, arguments)
+    return arguments
+
+
+def _add_period(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--days", type=int, metavar="N", help="the last N days, today and tomorrow")
     parser.add_argument(
         "--from", dest="since", type=_day, metavar="DAY", help="first day (UTC), like 2026-01-31"
@@ -97,9 +109,9 @@ def read_arguments() -> argparse.Namespace:
         metavar="ID",
         help="these users' entries only (Clockify's ids); nothing is deleted then",
     )
-    parser.add_argument("--apply", action="store_true", help="change Salesforce")
-    parser.add_argument("--list", action="store_true", help="print each change")
-    add_credentials(parser)
+
+
+def _add_writing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--refused-file",
         type=Path,
@@ -129,21 +141,23 @@ def read_arguments() -> argparse.Namespace:
         help="write N changes in calls of 200 records, and what is beyond as bulk jobs"
         " (%(default)s); 0: no bulk jobs",
     )
-    arguments = parser.parse_args()
+
+
+def _check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """End the program with 2 where options do not go together."""
     if not 1 <= arguments.jobs <= 25:
         parser.error("--jobs is 1 to 25")
     if arguments.bulk_beyond < 0:
         parser.error("--bulk-beyond is 0 or more")
     has_period = arguments.days is not None or arguments.since is not None
     if not has_period and TIME_ENTRIES not in arguments.kinds and ALL not in arguments.kinds:
-        return arguments
+        return
     if (arguments.days is None) == (arguments.since is None):
         parser.error("name the period: --days N, or --from DAY and perhaps --to DAY")
     if arguments.days is not None and (arguments.days < 1 or arguments.until):
         parser.error("--days is at least 1 and goes without --to")
     if arguments.since and arguments.until and arguments.until < arguments.since:
         parser.error("--to lies before --from")
-    return arguments
 
 
 def _kinds(text: str) -> tuple[str, ...]:
@@ -262,7 +276,7 @@ def run_kinds(desk: Desk) -> int:
         most_deletions=arguments.most_deletions,
         at_once=arguments.jobs,
         all_tasks=arguments.all_tasks,
-        months=since is None or until is None or until - since > LONG,
+        is_patient=since is None or until is None or until - since > LONG,
     )
     org = PatientOrg(desk.org, desk.tell)
     kinds = Kinds(

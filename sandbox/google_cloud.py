@@ -204,7 +204,12 @@ class CloudTasks:
 
     async def _post(self, task: Waiting) -> int:
         if self._client is None:
-            self._client = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60))
+            # Each on a connection of its own: the function may end a kept one, as it does after
+            # what it has not taken, at the moment when it is used again.
+            self._client = aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(total=60),
+                connector=aiohttp.TCPConnector(force_close=True),
+            )
         headers = {
             **task.headers,
             "X-CloudTasks-TaskRetryCount": str(task.attempts),

@@ -245,7 +245,8 @@ class Soak:
         deadline = time.monotonic() + QUIET_WITHIN_S
         while self._world.tasks.waiting:
             if time.monotonic() > deadline:
-                raise AssertionError(f"{len(self._world.tasks.waiting)} tasks still wait")
+                answers = [task.answers[-5:] for task in self._world.tasks.waiting.values()]
+                raise AssertionError(f"{len(answers)} tasks still wait, answered {answers[:20]}")
             time.sleep(0.05)
 
     def _compare(self) -> None:

@@ -28,6 +28,8 @@ from commands.repair.records import QUERIES, TAKEN, Compared, chunks, rows_with
 from commands.repair.task_records import TaskRecords
 from commands.repair.writing import is_about_one_entry
 
+PORTION, MOST = 16, 500  # projects whose tasks are read and written together: at first, at most
+A_NIGHT = 40  # projects whose tasks are read in a night where Clockify gives 30 requests an hour
 INVOICES = 400  # that are asked for and compared as a whole at a time
 # Where there is no such object or field, or the integration user does not see it.
 _NOT_THERE = ("INVALID_TYPE", "INVALID_FIELD", "NOT_FOUND", "INSUFFICIENT_ACCESS")
@@ -46,6 +48,7 @@ class Kinds:
         self._shared = shared
         self.counts: dict[str, Counter[str]] = {}
         self.hours: Counter[str] = Counter()
+        self._portion, self._projects_read = PORTION, 0
 
     def run(self) -> None:
         """Compare and repair all of it. Raises IntegrationError; another run goes on then."""
@@ -138,12 +141,10 @@ class Kinds:
             found = kind.records.compare(kind.records.read(contents), hours)
             kind.count["unchanged"] += found.unchanged
             kind.count["left alone"] += found.foreign
-            late = self._create(kind, found) if writes and tasks else []
             if tasks is not None:
-                tasks.take(contents, [each.entry_id for each in found.changes])
-            if writes:
-                kind.plan(found.updated if tasks else found.changes)
-                self._write_late(kind, late)
+                self._with_tasks(kind if writes else None, found, contents, tasks)
+            else:
+                kind.plan(found.changes)
             self._learn(kind, found)
         kind.finish()
         gone = self._mark_gone(kind) if writes else []
@@ -151,6 +152,45 @@ class Kinds:
             tasks.finish(gone)
         if writes:
             self._roll_up(projects)
+
+    def _with_tasks(
+        self,
+        kind: OneKind | None,
+        found: Compared,
+        contents: Sequence[Json],
+        tasks: TaskRecords,
+    ) -> None:
+        """Some projects with their tasks, in portions of which each is done for good.
+
+        `kind`: of the projects, where they are written too. Where Clockify gives 30 requests an
+        hour, a run may be ended before it has asked for more than a few dozen projects' tasks.
+        """
+        late = {each.entry_id: each for each in (self._create(kind, found) if kind else [])}
+        updated = {each.entry_id: each for each in found.updated}
+        ids = [each.entry_id for each in found.changes]
+        if tasks.takes_all:
+            ids = [str(each["id"]) for each in contents]
+        clients = {str(each["id"]): each.get("clientId") for each in contents}
+        while ids:
+            if self._has_no_time():
+                self._shared.tell(
+                    f"{len(ids):,} projects and their tasks are left to the next run, or one over"
+                    " more than 31 days."
+                )
+                return
+            portion, ids = ids[: self._portion], ids[self._portion :]
+            self._projects_read += len(portion)
+            tasks.take(portion, clients)
+            if kind is not None:
+                kind.plan(updated[each] for each in portion if each in updated)
+                kind.finish()
+                self._write_late(kind, [late[each] for each in portion if each in late])
+
+    def _has_no_time(self) -> bool:
+        """Tell whether a night has had its share of requests; set the size of the next portion."""
+        is_limited = self._shared.readers.is_limited
+        self._portion = PORTION if is_limited else min(MOST, 2 * self._portion)
+        return is_limited and not self._shared.wishes.is_patient and self._projects_read >= A_NIGHT
 
     def _learn(self, kind: OneKind, found: Compared) -> None:
         """Have time entries find the projects' records without asking for each by itself."""
@@ -183,7 +223,7 @@ class Kinds:
         self.hours = roll_up.count
 
     def _create(self, kind: OneKind, found: Compared) -> list[RecordChange]:
-        """Make new projects without their tracked hours, which are returned: so this run's last."""
+        """Make new projects without their tracked hours, and return what is to write these."""
         late = []
         for change in found.created:
             hours = change.fields.pop(TRACKED, None)

@@ -37,8 +37,8 @@ class KindWishes:
     """How a run is to be.
 
     `names`: of the kinds. `asked`: as the command line has it: who has named a kind hears more of
-    it. `apply`, `most_deletions`, `at_once`: as in Wishes. `all_tasks`: the tasks of every project. `months`: hours also where the plan tells
-    them for 31 days at a time only.
+    it. `apply`, `most_deletions`, `at_once`: as in Wishes. `all_tasks`: the tasks of every project.
+    `is_patient`: also what takes many hours where Clockify gives 30 requests in each.
     """
 
     names: Collection[str]
@@ -47,7 +47,7 @@ class KindWishes:
     most_deletions: int
     at_once: int
     all_tasks: bool = False
-    months: bool = True
+    is_patient: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from clockify_salesforce import kinds
+from clockify_salesforce.clockify.client import ClockifyError
 from clockify_salesforce.clockify.totals import TooManyReports, Total
 from clockify_salesforce.decisions import Field
 from clockify_salesforce.kinds.kind import Body
@@ -15,6 +16,9 @@ from commands.repair.one_kind import KINDS, Shared
 from commands.repair.records import TAKEN, chunks
 
 TRACKED, BILLABLE, AMOUNT = "Tracked_Hours__c", "Billable_Hours__c", "Amount__c"
+
+# To a key that may not see everybody's time.
+_NOT_ALLOWED = (400, 402, 403, 404)
 
 Json = dict[str, Any]
 
@@ -43,7 +47,7 @@ class Projects:
     def read_totals(self) -> None:
         """Read what was tracked in all time. Raises ClockifyError."""
         tracked = {each.id: each.seconds for each in self.all}
-        months = self._shared.wishes.months
+        months = self._shared.wishes.is_patient
         try:
             self.totals = self._shared.readers.use(
                 lambda history: replace(history.totals, wait=self._shared.readers.wait).read(
@@ -54,6 +58,10 @@ class Projects:
             self._shared.tell(
                 f"{error}: billable hours and amounts are left to a run over more than 31 days."
             )
+        except ClockifyError as error:
+            if error.status not in _NOT_ALLOWED:
+                raise
+            self._shared.tell(f"Billable hours and amounts are left out: {error}")
 
     def chunks(self) -> Iterator[tuple[list[Json], dict[str, dict[str, Field]]]]:
         """Yield the projects, so many at a time, and the hours on each, by its id."""

@@ -213,23 +213,23 @@ class Records:
 
         Raises as PatientOrg.call does.
         """
-        target = self._kind.target
+        target, marks = self._kind.target, self.marks
         soql = (
-            f"SELECT Id, {target.external_id}, {', '.join(self.marks)} FROM {target.object}"
+            f"SELECT Id, {target.external_id}, {', '.join(marks)} FROM {target.object}"
             f" WHERE {WORKSPACE} = {quoted(self._workspace)} AND {target.external_id} != null"
         )
         for row in self._org.rows(soql):
-            is_marked = all(row[name] for name in self.marks)
+            is_marked = all(row[name] for name in marks)
             if row[target.external_id] not in self.seen and not is_marked:
                 yield row[target.external_id], row["Id"]
 
     @property
     def marks(self) -> list[str]:
         """The fields that say of a record that it is gone in Clockify; none where none does."""
-        if not self._kind.deletes:
+        body: Json = {"id": "0" * 24}
+        there, gone = (kinds.read(self._kind, body, gone=each) for each in (False, True))
+        if not (self._kind.deletes and isinstance(there, Record) and isinstance(gone, Record)):
             return []
-        gone = kinds.read(self._kind, {"id": "0" * 24}, gone=True)
-        fields = gone.fields if isinstance(gone, Record) else {}
-        if WORKSPACE not in fields:
-            return []
-        return [name for name, value in fields.items() if value is True]
+        if WORKSPACE not in there.fields:
+            return []  # it may be another workspace's
+        return [name for name, value in gone.fields.items() if value is True]

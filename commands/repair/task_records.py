@@ -52,7 +52,7 @@ class TaskRecords:
         self._told: set[str] = set()
         # Where there is none yet, no project has had its tasks looked at.
         self._is_first = not list(self._org.rows(f"{self._select('Id')} LIMIT 1"))
-        self._takes_all = self._is_first or kind.shared.wishes.all_tasks
+        self.takes_all = self._is_first or kind.shared.wishes.all_tasks
 
     def _select(self, fields: str) -> str:
         target = self._kind.kind.target
@@ -61,17 +61,15 @@ class TaskRecords:
             f" AND {target.external_id} != null"
         )
 
-    def take(self, projects: Sequence[Json], changed: Sequence[str]) -> None:
-        """Compare and plan the tasks of some projects, of all of them or of the changed ones.
+    def take(self, projects: Sequence[str], clients: Mapping[str, object]) -> None:
+        """Compare and write the tasks of some projects. Raises IntegrationError.
 
-        `projects`: as Clockify tells them. Raises IntegrationError.
+        `clients`: project id -> client id.
         """
-        wanted = [str(each["id"]) for each in projects] if self._takes_all else list(changed)
-        clients = {str(each["id"]): each.get("clientId") for each in projects}
-        for chunk in chunks(self._tasks_of(wanted, clients), TAKEN):
+        for chunk in chunks(self._tasks_of(projects, clients), TAKEN):
             self._kind.plan(self._compare(chunk))
-        if not self._takes_all:
-            self._kind.take_away(list(self._gone(wanted)), self._delete)
+        if not self.takes_all:
+            self._kind.take_away(list(self._gone(projects)), self._delete)
         self._kind.finish()
 
     def finish(self, gone: Sequence[str]) -> None:
@@ -79,7 +77,7 @@ class TaskRecords:
 
         `gone`: projects that Clockify no longer has.
         """
-        if self._takes_all and not self._is_first:
+        if self.takes_all and not self._is_first:
             self._kind.take_away(list(self._gone(None)), self._delete)
         elif gone:
             self._kind.take_away(list(self._gone(gone)), self._delete)

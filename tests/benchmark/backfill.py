@@ -24,7 +24,9 @@ from sandbox import salesforce
 from sandbox.clockify import WORKSPACE, ClockifyApi, Entry
 from sandbox.world import ROOT, World
 
-FIRST, DAYS = datetime(2026, 1, 1, tzinfo=UTC), 300
+DAYS = 300
+# Within a year, for Events that ended before are archived.
+FIRST = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=310)
 MEMORY_MB = 150
 FIRST_CALLS = 250  # for 100,000 entries by bulk jobs
 SLOW_BATCHES = 40  # that the plain floor posts where each takes its time

@@ -289,25 +289,50 @@ def test_run_that_is_killed_is_completed_by_the_next(company: Company) -> None:
     assert len(company.held("Clockify_Invoice_Line__c", "Key__c")) == 4
 
 
-def test_message_that_comes_while_it_writes_wins(company: Company) -> None:
+@pytest.mark.parametrize("kind", ["client", "project", "task", "invoice"])
+def test_message_that_comes_while_it_writes_wins(company: Company, kind: str) -> None:
     """Its state has changed since the run began: the record is settled by itself."""
     clockify, org = company.world.clockify, company.world.salesforce
-    company.run(*ALL, "--apply")
-    key = f"project:{company.support}"
-    kept: dict[str, Any] = {"Version__c": 1, "Based_On__c": 0, "Key__c": key, "State__c": None}
-    clockify.edit_project(company.support, name="Support 2027")
+    ids = (company.northwind, company.support, company.tasks[2], company.invoices[0])
+    record = dict(zip(("client", "project", "task", "invoice"), ids, strict=True))[kind]
+    path = {"client": "/clients?", "project": "/summary", "task": "/tasks?", "invoice": record}
 
     def message(method: str, asked: str) -> None:
-        if "reports/summary" in asked and not org.state(key):
-            org.add("Clockify_State__c", **kept)
-            clockify.edit_project(company.support, name="Support 2028")
+        """As if the function had just written what the run has read a moment ago."""
+        if path[kind] not in asked or org.state(f"{kind}:{record}"):
+            return
+        org.add(
+            "Clockify_State__c",
+            Version__c=1,
+            Based_On__c=0,
+            Key__c=f"{kind}:{record}",
+            State__c=None,
+        )
+        if kind == "project":
+            clockify.edit_project(record, name="Support 2028")
+        elif kind == "task":
+            clockify.edit_task(record, name="More calls")
+        elif kind == "invoice":
+            clockify.edit_invoice(record, subject="Changed", lines=(Line(1, "Other", 100, 1, 1),))
 
     clockify.faults.meanwhile = message
-    run = company.run("--kinds", "projects", "--apply")
+    run = company.run(*ALL, "--apply")
     clockify.faults.meanwhile = None
     assert run.code == 0, run.err
-    assert run.counts("projects")["meanwhile"] == 1
-    assert company.projects()[company.support]["Name"] == "Support 2028"
+    assert run.counts(f"{kind}s")["meanwhile"] == 1
+    if kind == "project":
+        assert company.projects()[record]["Name"] == "Support 2028"
+    elif kind == "task":
+        assert company.task(2)["Subject"] == "More calls"
+    elif kind == "invoice":
+        invoice = company.held("Clockify_Invoice__c", "Clockify_Invoice_Id__c")[record]
+        lines = company.held("Clockify_Invoice_Line__c", "Key__c")
+        assert invoice["Subject__c"] == "Changed"
+        assert [key for key in lines if key.startswith(record)] == [f"{record}-1"]
+        assert lines[f"{record}-1"]["Description__c"] == "Other"
+    state = org.state(f"{kind}:{record}")
+    assert state is not None
+    assert state["Version__c"] > 1
 
 
 def test_kind_without_metadata_is_left_out_and_told(company: Company) -> None:
@@ -422,6 +447,27 @@ def test_hour_of_the_free_plan_is_waited_for(company: Company) -> None:
     assert run.changes("tasks") == (4, 0, 0, 0, 0)
 
 
+def test_night_of_the_free_plan_leaves_tasks_to_the_next_one(company: Company) -> None:
+    """Each run gets further, and none keeps the time entries waiting."""
+    clockify = company.world.clockify
+    for number in range(100):
+        project = clockify.add_project(f"Project {number}")
+        clockify.add_task("Work", project)
+    entry = company.log(company.support, 1.0, days=1)
+    clockify.faults.hourly, clockify.faults.hour_s = 10, 0.3
+    held = []
+    for _ in range(4):
+        run = company.run("--kinds", "all", "--days", "2", "--apply")
+        assert run.code == 0, run.err
+        assert company.world.salesforce.event(entry) is not None
+        held.append(len(company.held("Task", "Clockify_Task_Id__c")))
+        if held[-1] == 104:
+            break
+        assert "projects and their tasks are left to the next run" in run.err
+    assert held[-1] == 104
+    assert held[0] < 104
+
+
 def test_reports_of_a_month_are_left_to_the_weekly_run(company: Company) -> None:
     """Every night the hours of Clockify's list; what is billable stays until there is time."""
     company.world.clockify.report_days = 31
@@ -436,6 +482,15 @@ def test_reports_of_a_month_are_left_to_the_weekly_run(company: Company) -> None
     assert (relaunch["Tracked_Hours__c"], relaunch["Billable_Hours__c"]) == (3.5, 2.5)
     opportunity = company.world.salesforce.records["Opportunity"][company.opportunity]
     assert opportunity["Clockify_Billable_Hours__c"] == 2.5
+
+
+def test_report_that_the_key_may_not_have_costs_only_what_it_tells(company: Company) -> None:
+    path = f"/v1/workspaces/{WORKSPACE}/reports/summary"
+    company.world.clockify.canned["POST", path] = (403, {"message": "no", "code": 403}, {})
+    run = company.run("--kinds", "projects", "--apply")
+    assert (run.code, run.changes("projects")) == (0, (3, 0, 0, 0, 0)), run.err
+    assert "Billable hours and amounts are left out: Clockify forbids" in run.err
+    assert company.projects()[company.relaunch]["Tracked_Hours__c"] == 3.5
 
 
 def test_refused_hours_are_told_and_stop_nothing(company: Company) -> None:
@@ -476,6 +531,57 @@ def test_links_that_were_missing_are_set_by_the_next_run(company: Company) -> No
     clockify.edit_project(company.relaunch, note="Looked at again")
     assert company.run(*ALL, "--apply").changes("tasks") == (0, 2, 0, 0, 0)
     assert company.task(0)["WhatId"] == company.projects()[company.relaunch]["Id"]
+
+
+TAG = """
+from clockify_salesforce.decisions import Record
+from clockify_salesforce.kinds.kind import Body, Kind
+from clockify_salesforce.kinds.project import PROJECT
+
+
+def read(body: Body, gone: bool) -> Record:
+    fields = {
+        "Name": body.name("name"),
+        "Deleted__c": gone,
+        "Clockify_Workspace_Id__c": body.reference("workspaceId"),
+    }
+    return Record("tag", body.id, PROJECT, fields, gone=gone)
+
+
+KIND = Kind(
+    name="tag",
+    writes=frozenset({"NEW_TAG", "TAG_UPDATED"}),
+    deletes=frozenset({"TAG_DELETED"}),
+    target=PROJECT,
+    read=read,
+    keys=frozenset({"id", "workspaceId", "name"}),
+    path="tags/{id}",
+    sample=("name", "Webhook Test Tag"),
+)
+"""
+
+
+def test_kind_of_ones_own_is_imported_by_its_list(company: Company) -> None:
+    """One module and one line in the table: its list is where its path says."""
+    choose(company, "")
+    package = company.folder / "clockify_salesforce/kinds"
+    (package / "tag.py").write_text(TAG)
+    table = (package / "__init__.py").read_text()
+    table = table.replace("project, task\n", "project, tag, task\n", 1)
+    (package / "__init__.py").write_text(table.replace("invoice.KIND)", "invoice.KIND, tag.KIND)"))
+    ids = [f"64c777ddd3fcab07cfbb9{number:03d}" for number in range(3)]
+    tags = [{"id": each, "name": f"Tag {each}", "workspaceId": WORKSPACE} for each in ids]
+    canned, path = company.world.clockify.canned, f"/workspaces/{WORKSPACE}/tags"
+    canned["GET", path] = (200, tags, {"Last-Page": "true"})
+    run = company.run("--kinds", "tags", "--apply")
+    assert (run.code, run.changes("tags")) == (0, (3, 0, 0, 0, 0)), run.err
+    tags[0]["name"] = "Renamed"
+    canned["GET", path] = (200, tags[:2], {"Last-Page": "true"})
+    assert company.run("--kinds", "tags", "--apply").changes("tags") == (0, 1, 1, 1, 0)
+    held = company.projects()
+    assert [held[each]["Deleted__c"] for each in ids] == [False, False, True]
+    assert held[ids[0]]["Name"] == "Renamed"
+    assert company.run("--kinds", "tags", "--apply").changes("tags") == (0, 0, 2, 0, 0)
 
 
 def test_wrong_call_is_told(company: Company) -> None:

@@ -1,6 +1,7 @@
 """Never lost, never twice, never stale: the retry queue, faults of every kind, and order."""
 
 import concurrent.futures
+import functools
 import itertools
 import json
 import re
@@ -25,29 +26,65 @@ NAMES = {
 }
 
 
-def wait_until(true: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
+PATIENCE_S = 30.0  # with nothing happening at all
+TRIES = 60  # of one task
+
+
+def wait_until(true: Callable[[], bool], world: World) -> None:
+    """Wait as long as the queue or Salesforce hears anything new, however slow the machine is."""
+    heard, deadline = (-1, -1), 0.0
     while not true():
-        assert time.monotonic() < deadline, "it did not happen"
+        answers = [len(task.answers) for task in list(world.tasks.created)]
+        now_heard = (len(world.salesforce.requests), sum(answers))
+        if now_heard != heard:
+            heard, deadline = now_heard, time.monotonic() + PATIENCE_S
+        stuck = time.monotonic() > deadline or max(answers, default=0) > TRIES
+        assert not stuck, f"it did not happen; {what_waits(world)}"
         time.sleep(0.02)
+
+
+def what_waits(world: World) -> str:
+    """What the queue holds, and how it was answered."""
+    waiting = list(world.tasks.waiting.values())
+    lines = [
+        f"{task.headers.get('Clockify-Webhook-Event-Type')} {task.body[:60]!r}:"
+        f" answered {task.answers[-5:]} in {task.attempts} tries"
+        for task in waiting
+    ]
+    return "\n".join([f"{len(waiting)} of {len(world.tasks.created)} tasks wait", *lines])
 
 
 def drain(world: World) -> None:
     """Let the queue deliver all that it holds."""
     world.tasks.paused = False
-    wait_until(lambda: not world.tasks.waiting)
+    wait_until(lambda: not world.tasks.waiting, world)
 
 
 def settle(world: World) -> None:
-    """Let the queue try all that it holds; what waits for a RESTORED goes on waiting."""
-    tries = {name: len(task.answers) for name, task in world.tasks.waiting.items()}
+    """Let the queue try all that it holds; what waits for a RESTORED goes on waiting.
+
+    Until two rounds change nothing, for each that is taken may be what another one waits for.
+    """
     world.tasks.paused = False
-    wait_until(
-        lambda: all(
-            len(task.answers) > tries.get(name, 0) + 1 and task.answers[-1] == 500
-            for name, task in list(world.tasks.waiting.items())
-        ),
-        seconds=60,
+    quiet = 0
+    for _ in range(20):
+        before = {name: task.attempts for name, task in list(world.tasks.waiting.items())}
+        for task in list(world.tasks.waiting.values()):
+            world.tasks.run(task)
+        wait_until(functools.partial(_all_tried, world, before), world)
+        waiting = dict(world.tasks.waiting)
+        still = all(task.answers[-1:] == [500] for task in waiting.values())
+        quiet = quiet + 1 if still and waiting.keys() == before.keys() else 0
+        if quiet == 2:
+            return
+    raise AssertionError(f"the queue does not settle; {what_waits(world)}")
+
+
+def _all_tried(world: World, attempts: dict[str, int]) -> bool:
+    """Tell whether each task that waits has had an answer to a later attempt than those."""
+    return all(
+        len(task.answers) > attempts.get(name, 0)
+        for name, task in list(world.tasks.waiting.items())
     )
 
 
@@ -613,7 +650,7 @@ def test_function_dying_in_a_burst_loses_nothing_that_was_answered_2xx(
 
     with concurrent.futures.ThreadPoolExecutor(40) as pool:
         sent = [pool.submit(send, number) for number in range(200)]
-        wait_until(lambda: len(taken) > 40)
+        wait_until(lambda: len(taken) > 40, world)
         getattr(cold, how)()
         concurrent.futures.wait(sent)
     assert 40 < len(taken) < 200

@@ -3,6 +3,7 @@ one refuses behind it. A good request is built once; each test spoils one thing.
 """
 
 import concurrent.futures
+import contextlib
 import http.client
 import json
 import socket
@@ -411,6 +412,37 @@ def test_endless_body_ends(function: Function, world: World) -> None:
     except OSError:
         pass
     assert time.monotonic() - began < 10
+
+
+def test_sender_that_waits_for_room_is_not_left_waiting(function: Function, world: World) -> None:
+    """The function's buffer is full when it answers, as it is where the sender is the faster."""
+    host, port = function.url.removeprefix("http://").split(":")
+    head = f"POST / HTTP/1.1\r\nHost: x\r\nClockify-Signature: {world.signing_secret}\r\n"
+
+    def send(sender: socket.socket, chunks: int) -> None:
+        for part in (b"10000\r\n", b" " * 0x10000, b"\r\n") * chunks:
+            sender.sendall(part)
+
+    with contextlib.ExitStack() as senders:
+        waiting = []
+        for chunks in range(16):  # how much is read by then says how large the buffer is
+            sender = senders.enter_context(socket.create_connection((host, int(port))))
+            sender.sendall(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
+            send(sender, chunks)
+            waiting.append(sender)
+        time.sleep(0.1)  # for it to read that
+        function.freeze()
+        try:
+            for sender in waiting:
+                sender.settimeout(0.1)
+                with contextlib.suppress(OSError):
+                    send(sender, 1024)
+        finally:
+            function.thaw()
+        for sender in waiting:
+            sender.settimeout(10)
+            with pytest.raises(ConnectionError):  # and no TimeoutError
+                send(sender, 1024)
 
 
 @pytest.mark.parametrize("head", ["POST / HTTP/1.1\r\nClockify-Signature: x", "GET / HTTP/1.1"])

@@ -12,6 +12,8 @@ from urllib.parse import unquote
 
 import pytest
 
+from clockify_salesforce.kinds import KINDS
+from clockify_salesforce.kinds.kind import Kind
 from clockify_salesforce.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -197,6 +199,22 @@ def test_readme_is_read_in_three_minutes() -> None:
     assert 130 <= len(text_of(README).splitlines()) <= 180
 
 
+# A deployment, as the set-up shows it, and how many components there are then.
+DEPLOYED = re.compile(
+    r"^ *sf project deploy start ((?:--source-dir \S+ )+)--target-org \w+\n *✓ \d+ of (\d+) comp",
+    re.M,
+)
+
+
+@pytest.mark.parametrize("page", [ROOT / "docs/kinds.md", ROOT / "docs/salesforce.md"], ids=name_of)
+def test_deployment_that_is_shown_has_as_many_components_as_there_are(page: Path) -> None:
+    shown = DEPLOYED.findall(text_of(page))
+    assert len(shown) == 2
+    for folders, number in shown:
+        of = [ROOT / each for each in folders.split() if each != "--source-dir"]
+        assert sum(len([*each.rglob("*-meta.xml")]) for each in of) == int(number)
+
+
 # Settings and options -----------------------------------------------------------------------------
 
 
@@ -205,6 +223,21 @@ def test_settings_page_names_every_setting_and_no_other() -> None:
         r"^\| `([A-Z][A-Z_]+)` \| (?!made|`--)", text_of(ROOT / "docs/settings.md"), re.M
     )
     assert set(named) == {each.name.upper() for each in fields(Settings)} | OTHERS_SETTINGS
+
+
+def test_kinds_page_names_every_field_that_is_deployed_for_them_and_no_other() -> None:
+    files = (ROOT / "force-app/main").glob("*/objects/*/fields/*.field-meta.xml")
+    fields = {file: file.name.partition(".")[0] for file in files}
+    named = set(re.findall(r"`(\w+__c)`", text_of(ROOT / "docs/kinds.md")))
+    assert {name for file, name in fields.items() if "main/data" in str(file)} <= named
+    assert named <= set(fields.values())
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_kinds_page_tells_where_each_goes(kind: Kind) -> None:
+    page = text_of(ROOT / "docs/kinds.md")
+    assert re.search(rf"^\| {kind.name} \| .*\*\*.*Clockify {kind.name.title()} ID", page, re.M)
+    assert all(f"{event}: created" in page for event in kind.events)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
