@@ -74,7 +74,7 @@ _ADVICE_OF_KINDS = {
     "INVALID_FIELD": f"a field is missing or hidden from the integration user: {_DATA}",
     "INVALID_TYPE": f"an object is missing or hidden from the integration user: {_DATA}",
     "INSUFFICIENT_ACCESS_OR_READONLY": "the integration user may not edit this {it}: assign it the"
-    " permission set Clockify_Data (docs/kinds.md)",
+    " permission set Clockify_Data, and see that sharing lets it (docs/kinds.md)",
     "INVALID_FIELD_FOR_INSERT_UPDATE": "the integration user may see {fields} and not write it:"
     " assign it the permission set Clockify_Data (docs/kinds.md)",
 }
