@@ -27,6 +27,7 @@ from clockify_salesforce.kinds.project import PROJECT
 from clockify_salesforce.salesforce.bulk import BulkOrg
 from clockify_salesforce.salesforce.directory import Directory
 from clockify_salesforce.settings import chosen_rules
+from commands.repair.bulk_jobs import BULK_BEYOND
 from commands.repair.kinds import Kinds
 from commands.repair.one_kind import KINDS, KindWishes, Shared
 from commands.repair.patience import PatientOrg
@@ -136,10 +137,9 @@ def _add_writing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bulk-beyond",
         type=int,
-        default=10_000,
         metavar="N",
-        help="write N changes in calls of 200 records, and what is beyond as bulk jobs"
-        " (%(default)s); 0: no bulk jobs",
+        help="write N changes in calls of 200 records, and what is beyond as bulk jobs (without it,"
+        f" {BULK_BEYOND}, where such a call takes long); 0: no bulk jobs",
     )
 
 
@@ -147,7 +147,7 @@ def _check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> No
     """End the program with 2 where options do not go together."""
     if not 1 <= arguments.jobs <= 25:
         parser.error("--jobs is 1 to 25")
-    if arguments.bulk_beyond < 0:
+    if arguments.bulk_beyond is not None and arguments.bulk_beyond < 0:
         parser.error("--bulk-beyond is 0 or more")
     has_period = arguments.days is not None or arguments.since is not None
     if not has_period and TIME_ENTRIES not in arguments.kinds and ALL not in arguments.kinds:

@@ -32,6 +32,9 @@ from commands.repair.patience import CALL_S, PAUSES_S, PatientOrg
 from commands.repair.tasks import Tasks
 from mapping import EXTERNAL_ID, Upsert
 
+BULK_BEYOND = 10_000  # changes; fewer are written in collections as fast
+# Where a collection of 200 takes less, eight of them side by side are faster than jobs are.
+SLOW_S = 0.3
 AT_HAND = 2_000  # changes that go in collections after all wait in memory
 AT_A_TIME = 100  # changes that are written to disk together
 # Salesforce does the records of a job one after the other, up to 10,000; more of them side by side.
@@ -133,18 +136,22 @@ class BulkJobs:
         columns: Sequence[str],
         *,
         beyond: int,
+        only_where_slow: bool,
         at_once: int,
         tell: Callable[[str], None],
     ) -> None:
         """`columns`: the fields of Event that a change may have.
 
-        `beyond`: so many changes are too few for jobs; `at_once`: so many jobs.
+        `beyond`: so many changes are too few for jobs; `only_where_slow`: and so are more, unless a
+        collection takes SLOW_S. `at_once`: so many jobs.
         """
         self._org = org
         self._tasks = tasks
         self._columns = tuple(columns)
         self._known = frozenset(columns)
         self._beyond = beyond
+        self._least_s = SLOW_S if only_where_slow else 0.0
+        self._collection_s = 0.0  # on average, the latest counting most
         self._at_once = at_once
         self._tell = tell
         self._seen = 0
@@ -190,7 +197,13 @@ class BulkJobs:
     def takes(self) -> bool:
         """Tell whether the next change goes as a part of a job."""
         self._seen += 1
-        return not self._is_off and self._seen > self._beyond
+        is_many = not self._is_off and self._seen > self._beyond
+        return is_many and self._collection_s >= self._least_s
+
+    def note_collection(self, seconds: float) -> None:
+        """Learn how long the org takes for a collection of records."""
+        before = self._collection_s or seconds
+        self._collection_s = 0.8 * before + 0.2 * seconds
 
     def add(self, change: Change) -> bool:
         """Collect a change; tell whether that makes a job that may begin."""

@@ -24,7 +24,7 @@ from clockify_salesforce.salesforce.event import EventDraft
 from clockify_salesforce.salesforce.lookup import PAUSE_S
 from clockify_salesforce.salesforce.records import Known
 from clockify_salesforce.salesforce.wish import LINK_FIELDS, Wish
-from commands.repair.bulk_jobs import BulkJobs
+from commands.repair.bulk_jobs import BULK_BEYOND, BulkJobs
 from commands.repair.change import Change
 from commands.repair.compare import differences
 from commands.repair.patience import CALL_S, PatientOrg
@@ -61,7 +61,8 @@ class Wishes:
 
     `apply`: change Salesforce, and do not only count. `deletes`: look for what is gone in Clockify.
     `most_deletions`: where more would go, none goes. `at_once`: so many writes.
-    `bulk_beyond`: so many changes go in collections, and more as bulk jobs; 0: never.
+    `bulk_beyond`: so many changes go in collections, and more as bulk jobs; 0: never; None:
+    BULK_BEYOND, where the org takes long for a collection.
     """
 
     since: datetime
@@ -70,7 +71,7 @@ class Wishes:
     deletes: bool
     most_deletions: int
     at_once: int
-    bulk_beyond: int
+    bulk_beyond: int | None
 
 
 class Repair:
@@ -112,7 +113,8 @@ class Repair:
             self._org,
             self._tasks,
             [*kept, *LINK_FIELDS, "IsReminderSet"],
-            beyond=wishes.bulk_beyond,
+            beyond=BULK_BEYOND if wishes.bulk_beyond is None else wishes.bulk_beyond,
+            only_where_slow=wishes.bulk_beyond is None,
             at_once=wishes.at_once,
             tell=tell,
         )
@@ -123,7 +125,7 @@ class Repair:
             self.count,
             self._refuse,
             workers=wishes.at_once,
-            bulk=self._bulk if wishes.bulk_beyond else None,
+            bulk=None if wishes.bulk_beyond == 0 else self._bulk,
             tell=tell,
         )
         self._is_first = False  # there is no Event of any entry
@@ -145,7 +147,7 @@ class Repair:
         try:
             if self._wishes.apply:
                 self._settling.begin()
-                if self._wishes.bulk_beyond:
+                if self._wishes.bulk_beyond != 0:
                     self._bulk.wait_for_earlier()
             self._is_first = self._holds_nothing()
             since, until = self._wishes.since, self._wishes.until

@@ -164,13 +164,18 @@ class Writer:
     def _write(self, batch: list[Planned], cells: set[Cell]) -> None:
         self._running += 1
 
-        def work() -> list[Json]:
+        def work() -> tuple[list[Json], float]:
+            began = time.monotonic()
             results = self._send(batch)
+            seconds = time.monotonic() - began
             if not all(result.get("success") is True for result in results):
                 time.sleep(0.2)  # so that a lock goes before its record is written again
-            return results
+            return results, seconds
 
-        def took(results: list[Json]) -> None:
+        def took(found: tuple[list[Json], float]) -> None:
+            results, seconds = found
+            if self._bulk is not None:
+                self._bulk.note_collection(seconds)
             self._running -= 1
             self._heaps.let_go(cells)
             for change, result in zip(batch, results, strict=True):

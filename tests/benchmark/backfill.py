@@ -28,7 +28,7 @@ DAYS = 300
 # Within a year, for Events that ended before are archived.
 FIRST = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=310)
 MEMORY_MB = 150
-FIRST_CALLS = 250  # for 100,000 entries by bulk jobs
+FIRST_CALLS = 250  # for 100,000 entries by bulk jobs, where the org is slow enough for them
 SLOW_BATCHES = 40  # that the plain floor posts where each takes its time
 BATCH = 200
 EXTERNAL_ID = "Clockify_Time_Entry_Id__c"
@@ -310,7 +310,7 @@ def main() -> int:
             return result
 
         first = run("first import", (number, 0, 0, 0))
-        if not options:
+        if not options and arguments.latency:  # a fast org gets no bulk jobs
             most = FIRST_CALLS * max(1, number // 100_000)
             check(first.calls < most, f"first import: {first.calls} calls")
         if not arguments.first:
