@@ -220,16 +220,39 @@ def test_disorder_is_linked_by_the_next_messages(
 def test_disorder_is_linked_by_the_repair(
     world: World, upside_down: tuple[str, str, str], tmp_path: Path
 ) -> None:
+    repair(world, tmp_path)
+    (account,) = world.salesforce.live("Account")
+    own = held(world, "Clockify_Project__c", "Clockify_Project_Id__c", upside_down[0])["Id"]
+    assert related(world, *upside_down) == (account["Id"], own, account["Id"])
+
+
+def test_tasks_of_a_project_that_is_deleted_go_with_the_repair(
+    world: World, asking: Function, tmp_path: Path
+) -> None:
+    api = world.clockify
+    gone, kept = (api.add_project(name) for name in ("Gone", "Kept"))
+    tasks = [api.add_task("Review", project) for project in (gone, kept)]
+    for each in (gone, kept, *tasks):
+        assert tell(asking, api.new(each)) == "created"
+    assert tell(asking, api.edit_project(gone, archived=True)) == "updated"
+    assert tell(asking, api.delete_project(gone)) == "deleted"
+    # Clockify sends no message for the tasks that go with a project.
+    repair(world, tmp_path)
+    assert [each["Clockify_Task_Id__c"] for each in world.salesforce.live("Task")] == [tasks[1]]
+
+
+def repair(world: World, folder: Path) -> None:
+    """Run the repair of all these kinds."""
     for name, secret in (("key", "clockify-api-key"), ("salesforce", "salesforce")):
-        (tmp_path / name).write_text(world.secrets[secret][-1])
+        (folder / name).write_text(world.secrets[secret][-1])
     done = subprocess.run(
         [
             *(sys.executable, "-m", "commands.backfill", "--workspace", WORKSPACE, "--apply"),
             *("--kinds", "clients,projects,tasks,invoices"),
-            *("--salesforce-credentials-file", str(tmp_path / "salesforce")),
-            *("--clockify-api-key-file", str(tmp_path / "key")),
+            *("--salesforce-credentials-file", str(folder / "salesforce")),
+            *("--clockify-api-key-file", str(folder / "key")),
         ],
-        cwd=tmp_path,
+        cwd=folder,
         env=os.environ | world.environment() | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -237,9 +260,6 @@ def test_disorder_is_linked_by_the_repair(
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    (account,) = world.salesforce.live("Account")
-    own = held(world, "Clockify_Project__c", "Clockify_Project_Id__c", upside_down[0])["Id"]
-    assert related(world, *upside_down) == (account["Id"], own, account["Id"])
 
 
 # --- Many copies ----------------------------------------------------------------------------------
