@@ -98,8 +98,9 @@ class Delivery:
                 entry.key, entry.fingerprint, action, first_ms, can_ask=self._can_ask(entry)
             )
         unrestored = self._receipts.unrestored(entry.key)
+        is_final = entry.decision.kind != TIME_ENTRY
         return Receipt(
-            entry.fingerprint, action, first_ms, by, message.queued, doubtful, unrestored
+            entry.fingerprint, action, first_ms, by, message.queued, doubtful, unrestored, is_final
         )
 
     def receive_whole(self, message: Message) -> Receipt:
@@ -178,7 +179,7 @@ class Delivery:
             raise SettingsError("CLOCKIFY_API_KEY is not set, so Clockify cannot be asked")
         asked_ms = self._receipts.now_ms()
         content = self._ask(entry, message.deadline)
-        decision = self._as_clockify_says(entry, content)
+        decision = self._as_clockify_says(entry, content, known)
         if isinstance(decision, Ignore):
             return decision, Next(Step.NOTHING, None, decision.reason, found.warning)
         return decision, states.asked(
@@ -189,11 +190,13 @@ class Delivery:
             action=_action(None, decision),
         )
 
-    def _as_clockify_says(self, entry: Entry, content: Json) -> Decision:
+    def _as_clockify_says(self, entry: Entry, content: Json, known: Known) -> Decision:
         """What Clockify's answer means; None: what it was asked for is gone."""
         if kind := kinds.BY_NAME.get(entry.decision.kind):
-            is_gone = content is None
-            return kinds.read(kind, entry.content if is_gone else content, gone=is_gone)
+            if content is not None:
+                return kinds.read(kind, content)
+            # The message may be an old one: what is there keeps what it holds.
+            return kinds.gone(kind, entry.content, is_there=bool(known.exists))
         if content is None:
             return Delete(str(entry.decision.entry_id))
         return mapping.decide(None, content, rules=self._rules)

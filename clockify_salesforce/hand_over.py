@@ -2,12 +2,14 @@
 
 A request out of the queue is checked and decided as if Clockify had sent it, but for its first
 receipt. A single entry keeps its body byte for byte; what is too large for a task, and what is left
-of a list, is cut to what is read of it, and then carries its fingerprint along.
+of a list, is cut to what is read of it, and then carries its fingerprint along. An invoice of
+hundreds of lines may have to be compressed besides.
 """
 
 import hashlib
 import json
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 
 import mapping
@@ -21,6 +23,7 @@ from clockify_salesforce.webhook import (
     DOUBTFUL,
     EVENT_TYPE,
     FIRST_RECEIVED,
+    PACKED,
     RECEIVED_BY,
     SIGNATURE,
 )
@@ -46,6 +49,16 @@ def hand_over(
         return
     for headers, alike in _alike(message, waiting):
         for body in _packed(message, alike, rules):
+            if len(body) > LARGEST_TASK:
+                body, headers[PACKED] = zlib.compress(body), "1"
+            else:
+                headers.pop(PACKED, None)
+            if len(body) > LARGEST_TASK:
+                raise QueueUnavailable(
+                    f"{alike[0].error} (and the retry queue cannot keep it: compressed, it has"
+                    f" {len(body):,} bytes, and {LARGEST_TASK:,} at most fit. Clockify sends it"
+                    " again; after that, the repair takes it up: docs/kinds.md)"
+                )
             if time.monotonic() > deadline:
                 raise QueueUnavailable("there was no time left to put all of it into the queue")
             said = f"{message.event_type}\n{headers[FIRST_RECEIVED]}\n".encode() + body

@@ -63,7 +63,8 @@ class Receipt:
 
     `queued`: it comes out of the retry queue. `doubtful`: Clockify has to be asked. `unrestored`:
     the last deletion of the record that this instance has received, with its receipt, if it has
-    received nothing that restores it since.
+    received nothing that restores it since. `is_final`: nothing of its kind is ever restored, as of
+    all but time entries.
     """
 
     fingerprint: str
@@ -73,6 +74,7 @@ class Receipt:
     queued: bool = False
     doubtful: bool = False
     unrestored: tuple[str, int] | None = None
+    is_final: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,8 @@ def decide(state: State | None, receipt: Receipt, *, can_ask: bool, now_ms: int)
 
     `can_ask`: Clockify can be asked for the record. `now_ms`: this instance's clock now.
     """
+    if receipt.is_final and (last := _for_good(state, receipt, can_ask)) is not None:
+        return last
     action = receipt.action
     if state is None:
         if action in _RUNNING:
@@ -154,6 +158,18 @@ def asked(state: State | None, receipt: Receipt, *, asked_ms: int, by: str, acti
     taken = _taken(state, truth)
     taken = replace(taken, seen=_seen(taken.seen, receipt.fingerprint, receipt.first_ms))
     return Next(Step.NOTE if action is Action.RUN else Step.WRITE, taken)
+
+
+def _for_good(state: State | None, receipt: Receipt, can_ask: bool) -> Next | None:
+    """What a deletion that nothing undoes settles, whenever it was received; None: no deletion.
+
+    Where only Clockify's answer has told that it is gone, a message is asked for once more.
+    """
+    if receipt.action is Action.DELETE and not (state and state.newest == receipt.fingerprint):
+        return _take(state, receipt)
+    if state is not None and state.gone and (state.newest or not can_ask):
+        return Next(Step.NOTHING, why="it has been deleted for good")
+    return None
 
 
 def _again(state: State, receipt: Receipt, can_ask: bool) -> Next:
@@ -237,7 +253,7 @@ RESTORES = frozenset({Action.RESTORE, Action.RESTORE_RUNNING})
 
 def _is_unrestored(state: State | None, receipt: Receipt) -> bool:
     """Tell whether a message says how a deleted record is, while the deletion itself waits."""
-    if receipt.unrestored is None or receipt.action is not Action.WRITE:
+    if receipt.unrestored is None or receipt.action is not Action.WRITE or receipt.is_final:
         return False
     deletion, deleted_ms = receipt.unrestored
     if receipt.first_ms < deleted_ms:

@@ -13,6 +13,7 @@ import socket
 import struct
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 
 import flask
@@ -30,6 +31,7 @@ _LEFT = 64 * 1024  # bytes; as much as gunicorn throws away of what nobody reads
 SIGNATURE, EVENT_TYPE = "Clockify-Signature", "Clockify-Webhook-Event-Type"
 # Our own headers of a queued request: milliseconds since 1970; an instance's name; present.
 FIRST_RECEIVED, RECEIVED_BY, DOUBTFUL = "X-First-Received", "X-Received-By", "X-Doubtful"
+PACKED = "X-Packed"  # present: the body is compressed, as zlib does it
 # What the version before put into the queue, where a request may wait for a week.
 _OLD_FIRST_RECEIVED, _OLD_DOUBTFUL = "Clockify-First-Received", "Clockify-Doubtful"
 
@@ -66,6 +68,8 @@ def check(
     body = _body(request, min(deadline, time.monotonic() + BODY_S))
     first_ms = _first_received(request.headers)
     queued = first_ms is not None
+    if queued and PACKED in request.headers:
+        body = _unpacked(body)
     return Message(
         event_type=request.headers.get(EVENT_TYPE),
         body=body,
@@ -158,6 +162,18 @@ def _body(request: flask.Request, until: float) -> bytes:
     if len(body) > LARGEST_BODY:
         raise Refused(413, "the body is larger than 1 MiB")
     return body
+
+
+def _unpacked(body: bytes) -> bytes:
+    """The body that was compressed. Raises Refused where it was not, or is too long."""
+    unpacking = zlib.decompressobj()
+    try:
+        found = unpacking.decompress(body, LARGEST_BODY)
+    except zlib.error:
+        raise Refused(400, "the body is not compressed as it says") from None
+    if not unpacking.eof:
+        raise Refused(413, "the body is larger than 1 MiB, or breaks off")
+    return found
 
 
 class _Watch:

@@ -1,4 +1,4 @@
-"""Random lives of time entries, with faults, and what Salesforce must hold when all is quiet again.
+"""Random lives of records of all kinds, with faults, and what Salesforce must hold in the end.
 
 Messages come in one to five copies at once and again after newer ones; Salesforce fails in every
 way; instances are killed and frozen in the middle. `python -m tests.soak` (make soak) runs one as
@@ -23,6 +23,7 @@ from typing import Any
 import requests
 
 from sandbox.clockify import Message
+from sandbox.clockify.values import Line
 from sandbox.cloud_run import CloudRun
 from sandbox.google_cloud import PROJECT
 from sandbox.world import World
@@ -42,6 +43,8 @@ SHARES = {
 }
 GAP_S = 0.15  # between two messages of one entry, so that their first receipts are in this order
 COPIES = 5
+KINDS = ("client", "project", "task", "invoice")
+OF_KINDS = 0.4  # of the lives are no time entry's
 REPEATED = 0.3  # of the messages come again after newer ones, where Clockify can be asked
 ENTRIES_AT_ONCE = 10
 QUIET_WITHIN_S = 180.0
@@ -101,6 +104,7 @@ class Soak:
         `ends`: instances are killed and frozen in the middle.
         """
         began = time.monotonic()
+        self._kinds = KindLives(self._world, accounts=20 + messages // 40)
         person = self._world.clockify.add_user("Ada Lindqvist")
         self._world.salesforce.faults.chance.seed(self._seed)
         done = threading.Event()
@@ -142,7 +146,9 @@ class Soak:
         """Send an entry's messages in order, each in one to five copies at once."""
         sent: list[Message] = []
         with concurrent.futures.ThreadPoolExecutor(3 * COPIES) as copies:
-            for message in self._life(chance, person):
+            is_other = chance.random() < OF_KINDS
+            life = self._kinds.live(chance) if is_other else self._life(chance, person)
+            for message in life:
                 began = time.monotonic()
                 sent.append(message)
                 work = [
@@ -264,6 +270,10 @@ class Soak:
                 if len(self._outcome.wrong) <= 3:
                     self._outcome.stories += [f"{', '.join(story)}:", *self._log_of(name)]
         self._outcome.wrong += [f"nobody's: {name}" for name in events]
+        for name, problem in self._kinds.wrong():
+            self._outcome.wrong.append(problem)
+            if len(self._outcome.wrong) <= 3:
+                self._outcome.stories += [f"{problem}:", *self._log_of(name)]
 
     def _log_of(self, name: str) -> list[str]:
         return [
@@ -277,6 +287,151 @@ class Soak:
 
 def _state(event: dict[str, Any]) -> str:
     return str(event["Description"]).split("\n", 1)[0]
+
+
+# The other kinds ----------------------------------------------------------------------------------
+
+
+@dataclass
+class Life:
+    """What happened to one record. `name`: the last that it had."""
+
+    kind: str
+    name: str
+    story: list[str] = field(default_factory=lambda: ["create"])
+
+
+class KindLives:
+    """The lives of one world's records."""
+
+    def __init__(self, world: World, accounts: int) -> None:
+        """`accounts`: so many clients at most find an Account of theirs."""
+        self._world = world
+        world.salesforce.deploy()
+        # Records are added before anybody calls: afterwards they are the API's own.
+        self._names = [f"Client {number}" for number in range(accounts)]
+        for name in self._names:
+            world.salesforce.add("Account", Name=name)
+        self._client = world.clockify.add_client("Acme")
+        self._account = world.salesforce.add(
+            "Account", Name="Acme", Clockify_Client_Id__c=self._client
+        )
+        self.lives: dict[str, Life] = {}
+
+    def live(self, chance: random.Random) -> Iterator[Message]:
+        """One record's random life, told as it happens; it happens in Clockify too."""
+        kind = chance.choice(KINDS if self._names else KINDS[1:])
+        record = self._make(kind)
+        life = self.lives[record]
+        yield self._world.clockify.new(record)
+        for number in range(1, chance.randrange(1, 7)):
+            if kind != "invoice" and chance.random() < 0.25:
+                life.story += ["archive", "delete"]
+                yield self._edit(record, life, archived=True)
+                yield self._delete(record, life)
+                return
+            life.story.append(f"edit {number}")
+            yield self._edit(record, life, number=number, chance=chance)
+
+    def _make(self, kind: str) -> str:
+        api = self._world.clockify
+        name = self._names.pop() if kind == "client" else "state 0"
+        if kind == "client":
+            record = api.add_client(name)
+        elif kind == "project":
+            record = api.add_project(name, self._client)
+        elif kind == "task":
+            record = api.add_task(name, api.add_project("Its own", self._client))
+        else:
+            record = api.add_invoice(name, self._client, lines=_lines(3))
+        self.lives[record] = Life(kind, name)
+        return record
+
+    def _edit(
+        self,
+        record: str,
+        life: Life,
+        *,
+        number: int = 0,
+        archived: bool = False,
+        chance: random.Random | None = None,
+    ) -> Message:
+        api = self._world.clockify
+        if life.kind == "client":
+            return api.edit_client(record, note=f"state {number}", archived=archived)
+        if not archived:
+            life.name = f"state {number}"
+        if life.kind == "project":
+            return api.edit_project(record, name=life.name, archived=archived)
+        if life.kind == "task":
+            status = "DONE" if archived else "ACTIVE"
+            return api.edit_task(record, name=life.name, status=status)
+        lines = _lines((chance or random.Random()).randrange(40))
+        return api.edit_invoice(record, number=life.name, lines=lines)
+
+    def _delete(self, record: str, life: Life) -> Message:
+        api = self._world.clockify
+        if life.kind == "client":
+            return api.delete_client(record)
+        return api.delete_project(record) if life.kind == "project" else api.delete_task(record)
+
+    # What it must come to -------------------------------------------------------------------------
+
+    def wrong(self) -> Iterator[tuple[str, str]]:
+        """The records that Salesforce holds otherwise than Clockify, each with what is wrong."""
+        looks = {
+            "client": self._client_is,
+            "project": self._project_is,
+            "task": self._task_is,
+            "invoice": self._invoice_is,
+        }
+        for record, life in self.lives.items():
+            if problem := looks[life.kind](record, life):
+                yield record, f"{life.kind}: {problem}: {', '.join(life.story)}"
+        for name, external in (
+            ("Clockify_Project__c", "Clockify_Project_Id__c"),
+            ("Task", "Clockify_Task_Id__c"),
+            ("Clockify_Invoice__c", "Clockify_Invoice_Id__c"),
+        ):
+            for row in self._world.salesforce.live(name):
+                if row[external] not in self.lives:
+                    yield str(row[external]), f"nobody's: {name}"
+
+    def _rows(self, name: str, external: str, value: str) -> list[dict[str, Any]]:
+        return [row for row in self._world.salesforce.live(name) if row.get(external) == value]
+
+    def _client_is(self, client: str, life: Life) -> str:
+        names = [row["Name"] for row in self._rows("Account", "Clockify_Client_Id__c", client)]
+        right = [life.name] if client in self._world.clockify.clients else []
+        return "" if names == right else f"Accounts {names}"
+
+    def _project_is(self, project: str, life: Life) -> str:
+        rows = self._rows("Clockify_Project__c", "Clockify_Project_Id__c", project)
+        gone = project not in self._world.clockify.projects
+        held = [(row["Name"], row["Deleted__c"], row["Account__c"]) for row in rows]
+        return "" if held == [(life.name, gone, self._account)] else f"{held}"
+
+    def _task_is(self, task: str, life: Life) -> str:
+        held = [row["Subject"] for row in self._rows("Task", "Clockify_Task_Id__c", task)]
+        right = [life.name] if task in self._world.clockify.tasks else []
+        return "" if held == right else f"Tasks {held}"
+
+    def _invoice_is(self, record: str, life: Life) -> str:
+        invoice = self._world.clockify.invoices[record]
+        rows = self._rows("Clockify_Invoice__c", "Clockify_Invoice_Id__c", record)
+        if [(row["Name"], row["Amount__c"]) for row in rows] != [(life.name, invoice.amount / 100)]:
+            return f"{[(row['Name'], row['Amount__c']) for row in rows]}"
+        lines = self._rows("Clockify_Invoice_Line__c", "Invoice__c", rows[0]["Id"])
+        held = sorted((row["Order__c"], row["Amount__c"]) for row in lines)
+        right = [(line.order, line.amount / 100) for line in invoice.lines]
+        return "" if held == right else f"lines {held}"
+
+
+def _lines(count: int) -> tuple[Line, ...]:
+    return tuple(
+        Line(order, f"line {order}", unit_price=count, amount=count)
+        for order in range(1, count + 1)
+    )
 
 
 def main() -> int:

@@ -57,12 +57,16 @@ class ClockifyAccess:
         """
         content = entry.content if isinstance(entry.content, dict) else {}
         workspace, record_id = workspace_of(content), str(entry.decision.entry_id)
-        if workspace is None:
-            raise NoWorkspace("the message names no workspace in which Clockify could be asked")
         clockify = self._before(deadline)
         if kind := kinds.BY_NAME.get(entry.decision.kind):
+            # Where it was not known when the message came, Clockify did not answer.
+            workspace = workspace or self._only_workspace(clockify)
+            if not kind.tells_path(content):
+                raise NoWorkspace("the message does not tell where Clockify could be asked for it")
             found = clockify.record(workspace, kind.path_of(content), record_id)
             return found and found | {"workspaceId": workspace}
+        if workspace is None:
+            raise NoWorkspace("the message names no workspace in which Clockify could be asked")
         found = clockify.time_entry(workspace, record_id)
         if found is not None and not found.get("user"):
             found["user"] = content.get("user")

@@ -27,9 +27,16 @@ LARGEST_ANSWER = 32 * 1024 * 1024  # bytes; a report's page of 1,000 rows has on
 CLOCK_TOLERANCE_S = 3.0  # Clockify tells whole seconds
 SEEN_S = 60.0  # so long a key that could read a workspace still can
 
-# Clockify's code for what it does not accept; the sentence tells what.
+# Clockify's code for what it does not accept; the sentence tells what. Seen for what was deleted:
+# "Time entry", "Project", "Client", "Invoice doesn't belong to Workspace". The sentence about a
+# person who is no member of a project, and may not see its tasks, ends alike and is another:
+# https://github.com/lucassabreu/clockify-cli/issues/200
 _NOT_ACCEPTED = 501
-_GONE = re.compile(r"\bbelongs? to (the |this )?(workspace|project)\b", re.IGNORECASE)
+_GONE = re.compile(
+    r"^(?!user\b).*\bbelongs? to (the |this )?(workspace|project)\b", re.IGNORECASE | re.DOTALL
+)
+# Its code for a path that there is not, which tells nothing of a record.
+_NO_ROUTE = 3000
 
 Json = dict[str, Any]
 
@@ -343,7 +350,7 @@ class _Reply:
         """Clockify says that it has not what was asked for: most calls by 400, some by 404."""
         if self.status == 400 and self.code == _NOT_ACCEPTED:
             return bool(_GONE.search(self.answer["message"]))
-        return self.status == 404 and self.code is not None
+        return self.status == 404 and self.code not in (None, _NO_ROUTE)
 
 
 def _clock_ahead(date: str) -> float:

@@ -1,8 +1,9 @@
 """The kinds of Clockify's besides time entries: a module each, and a line in this table. Pure."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
-from clockify_salesforce.decisions import Decision, Ignore
+from clockify_salesforce.decisions import Decision, Ignore, Record
 from clockify_salesforce.errors import BadMessage
 from clockify_salesforce.kinds import client, invoice, project, task
 from clockify_salesforce.kinds.kind import Body, Kind
@@ -34,8 +35,38 @@ def read(kind: Kind, content: Json, *, gone: bool = False) -> Decision:
     return kind.read(Body(kind.name, content), gone)
 
 
+def gone(kind: Kind, content: Json, *, is_there: bool) -> Decision:
+    """Say what it means that Clockify has deleted what a body tells of, in whatever state.
+
+    `is_there`: Salesforce holds it. Then a record says so and keeps all else; one that says nothing
+    of it stays as it is, or is not made. Raises as `decide`.
+    """
+    found = read(kind, content, gone=True)
+    if not isinstance(found, Record):
+        return found
+    before = read(kind, content)
+    held = before.fields if isinstance(before, Record) else {}
+    says = {name: value for name, value in found.fields.items() if held.get(name) != value}
+    if says and not is_there:
+        return found
+    return replace(found, fields=says, references=(), lines=None)
+
+
 def essential(kind: Kind, content: Json) -> Json:
     """Reduce a body to what `read` reads of it, for the retry queue."""
     if not isinstance(content, dict):
         return None
-    return {key: value for key, value in content.items() if key in kind.keys}
+    return {
+        key: _only(value, kind.within[key]) if key in kind.within else value
+        for key, value in content.items()
+        if key in kind.keys
+    }
+
+
+def _only(items: Json, keys: frozenset[str]) -> Json:
+    """A list's objects with these keys alone."""
+    return [
+        {key: value for key, value in item.items() if key in keys}
+        for item in (items if isinstance(items, list) else [])
+        if isinstance(item, dict)
+    ]

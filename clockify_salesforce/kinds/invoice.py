@@ -85,6 +85,7 @@ KIND = Kind(
             *("note", "clientId", "clientName", "items"),
         }
     ),
+    within={"items": frozenset({"order", "quantity", "description", "unitPrice", "amount"})},
     path="invoices/{id}",
     sample=("number", "Webhook Test Number"),
 )

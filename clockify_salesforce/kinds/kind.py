@@ -7,7 +7,7 @@ https://docs.clockify.me/
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 
 from clockify_salesforce.decisions import Decision, Target
@@ -34,8 +34,9 @@ class Kind:
     """`name`: how a record's state begins in Clockify_State__c, and what commands call it.
 
     `writes`, `deletes`: event types. `read`: a body, and whether Clockify has deleted it. `keys`:
-    what `read` reads of a body. `path`: of one in Clockify's REST API below the workspace, with a
-    body's fields in braces. `sample`: what the webhook's test button sends, field and value.
+    what `read` reads of a body; `within`: of the objects of a list in it. `path`: of one in
+    Clockify's REST API below the workspace, with a body's fields in braces. `sample`: what the
+    webhook's test button sends, field and value.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Kind:
     keys: frozenset[str]
     path: str
     sample: tuple[str, str]
+    within: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     @property
     def events(self) -> frozenset[str]:
@@ -55,6 +57,10 @@ class Kind:
     def path_of(self, content: Mapping[str, Json]) -> str:
         """`path` for the one that a body tells of."""
         return re.sub(r"\{(\w+)\}", lambda name: read_id(content.get(name[1])) or "-", self.path)
+
+    def tells_path(self, content: Mapping[str, Json]) -> bool:
+        """Whether a body has all that `path_of` puts in."""
+        return all(read_id(content.get(name)) for name in re.findall(r"\{(\w+)\}", self.path))
 
 
 class Body:

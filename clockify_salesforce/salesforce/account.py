@@ -13,8 +13,9 @@ from clockify_salesforce.mapping_rules import Accounts
 from clockify_salesforce.message import Result
 from clockify_salesforce.salesforce.client import Json, Part, quoted
 from clockify_salesforce.salesforce.errors import SalesforceRefused
-from clockify_salesforce.salesforce.records import Draft, Known, Made, Nothing
+from clockify_salesforce.salesforce.records import Conflict, Draft, Known, Made, Nothing
 
+_IS_GONE = ("NOT_FOUND", "ENTITY_IS_DELETED")
 _SIMILAR = 200  # Accounts whose names are compared
 _THERE = "IsDeleted = false"
 # https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/headers_duplicaterules.htm
@@ -48,17 +49,17 @@ def draft(
     where the names differ. Raises as Org.call does.
     """
     own, *others = known.rows
+    headers = _PASS_ALERTS if rules.pass_alerts else None
     if own:
-        return _of_its_own(match, known, own[0], own_user_id), ()
+        return _of_its_own(match, known, own[0], own_user_id, headers), ()
     if match.gone:
         return Nothing(Result.DELETED, known), ()
     same = [row for row in (others[0] if others else ()) if _alike(row["Name"], match.name)]
     if len(same) == 1:
         body: Json = {match.target.external_id: match.entry_id}
-        return AccountDraft(_path(match, str(same[0]["Id"])), body, Result.UPDATED), ()
+        return AccountDraft(_path(match, str(same[0]["Id"])), body, Result.UPDATED, headers), ()
     if not same and match.name and rules.are_created:
         path = f"sobjects/{match.target.object}/{match.target.external_id}/{match.entry_id}"
-        headers = _PASS_ALERTS if rules.pass_alerts else None
         return AccountDraft(path, {"Name": match.name}, Result.CREATED, headers), ()
     how_many = f"{len(same)} Accounts have" if same else "no Account has"
     return Nothing(Result.IGNORED, known), (
@@ -68,14 +69,20 @@ def draft(
     )
 
 
-def _of_its_own(match: Match, known: Known, account: Json, own_user_id: Callable[[], str]) -> Draft:
+def _of_its_own(
+    match: Match,
+    known: Known,
+    account: Json,
+    own_user_id: Callable[[], str],
+    headers: Json | None,
+) -> Draft:
     """What becomes of the Account that has Clockify's id."""
     path = _path(match, str(account["Id"]))
     if match.gone:
-        return AccountDraft(path, {match.target.external_id: None}, Result.DELETED)
+        return AccountDraft(path, {match.target.external_id: None}, Result.DELETED, headers)
     is_renamed = bool(match.name) and account["Name"] != match.name
     if is_renamed and str(account.get("CreatedById"))[:15] == own_user_id()[:15]:
-        return AccountDraft(path, {"Name": match.name}, Result.UPDATED)
+        return AccountDraft(path, {"Name": match.name}, Result.UPDATED, headers)
     return Nothing(Result.UPDATED, known)
 
 
@@ -90,12 +97,17 @@ def _alike(one: object, other: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class AccountDraft:
-    """One write of an Account."""
+    """One write of an Account. `headers`: of the request."""
 
     path: str
     body: Json
     result: Result
     headers: Json | None = None
+
+    @property
+    def is_by_its_id(self) -> bool:
+        """Whether it is written by the id that it was read with, and not by Clockify's."""
+        return self.path.count("/") == 2
 
     def parts(self) -> list[Part]:
         return [Part("account", "PATCH", self.path, self.body, self.headers)]
@@ -103,6 +115,9 @@ class AccountDraft:
     def give_way(
         self, refusal: SalesforceRefused, own_user_id: Callable[[], str]
     ) -> tuple[Draft, str]:
+        """Raises Conflict where somebody has deleted or merged it since it was read."""
+        if refusal.code in _IS_GONE and self.is_by_its_id:
+            raise Conflict("the Account is gone: another one may be the client's")
         raise refusal
 
     def made(self, answers: list[Json]) -> Made:

@@ -130,7 +130,8 @@ class Org:
                 error = _error(each)
                 if error.get("errorCode") in (None, HALTED) or int(each["httpStatusCode"]) >= 500:
                     raise _Passing(f"HTTP {each['httpStatusCode']} within a composite call")
-                refusal = refusal_of(error, last=True, part=str(each["referenceId"]))
+                name = str(each["referenceId"])
+                refusal = refusal_of(error, last=True, part=name, object=_object_of(parts, name))
                 if refusal is None:
                     raise _Passing(str(error.get("errorCode")))
                 raise refusal
@@ -330,6 +331,11 @@ def _answers(answer: Any, parts: Sequence[Part]) -> list[Json]:
     if not all(str(each.get("httpStatusCode")).isdigit() for each in answers):
         raise _Passing("an answer that does not tell each part's status")
     return answers
+
+
+def _object_of(parts: Sequence[Part], reference: str) -> str:
+    """Whose record a part writes."""
+    return next(each.path.split("/")[1] for each in parts if each.reference == reference)
 
 
 def _is_done(answer: Json) -> bool:

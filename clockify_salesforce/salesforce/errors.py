@@ -42,21 +42,66 @@ _DEPLOY = (
     "deploy it with 'sf project deploy start --source-dir force-app' and assign the permission set"
     " Clockify_Integration (docs/salesforce.md)"
 )
+_DATA = (
+    "deploy force-app/main/data and assign the permission set Clockify_Data to the integration"
+    " user (docs/kinds.md)"
+)
+_OF_EVENTS = ("Event", STATE)
+# By code; {it}: what is refused, as the API calls it; {an}: the same with its article; {fields}.
 _ADVICE = {
     "NOT_FOUND": f"Event.{EXTERNAL_ID} or {STATE} is missing or hidden from the integration user:"
     f" {_DEPLOY}",
     "INVALID_FIELD": f"a field is missing or hidden from the integration user: {_DEPLOY}",
     "INVALID_TYPE": f"an object is missing or hidden from the integration user: {_DEPLOY}",
-    "INSUFFICIENT_ACCESS_OR_READONLY": "the integration user may not edit this person's Events:"
+    "INSUFFICIENT_ACCESS_OR_READONLY": "the integration user may not edit this person's {it}s:"
     " give it a role above theirs (docs/salesforce.md)",
-    RULE: "a validation rule of the org refuses this Event: let it pass the integration user",
+    "INVALID_FIELD_FOR_INSERT_UPDATE": "the integration user may see {fields} and not write it:"
+    " assign it the permission set Clockify_Integration (docs/salesforce.md)",
+    RULE: "a validation rule of the org refuses this {it}: let it pass the integration user",
+    "REQUIRED_FIELD_MISSING": "the org asks for {fields} in every {it}, and Clockify has nothing"
+    " for it: give the field a default value, or require it in page layouts only (Setup > Object"
+    " Manager)",
     "REQUEST_LIMIT_EXCEEDED": "the org has used up its API calls",
-    "DUPLICATE_VALUE": "another Event holds the entry's id: look for it, in the recycle bin too,"
+    "DUPLICATE_VALUE": "another {it} holds the entry's id: look for it, in the recycle bin too,"
     " and delete it for good",
     "ENTITY_IS_DELETED": "what holds the entry's id lies in the recycle bin: empty that",
     "API_DISABLED_FOR_ORG": "the API is switched off for this org or user",
 }
+_OTHERWISE = "see what the org asks of {an} and of the integration user"
+# What differs for the objects of the other kinds.
+_ADVICE_OF_KINDS = {
+    "NOT_FOUND": f"it is missing or hidden from the integration user: {_DATA}",
+    "INVALID_FIELD": f"a field is missing or hidden from the integration user: {_DATA}",
+    "INVALID_TYPE": f"an object is missing or hidden from the integration user: {_DATA}",
+    "INSUFFICIENT_ACCESS_OR_READONLY": "the integration user may not edit this {it}: assign it the"
+    " permission set Clockify_Data, and see that sharing lets it (docs/kinds.md)",
+    "INVALID_FIELD_FOR_INSERT_UPDATE": "the integration user may see {fields} and not write it:"
+    " assign it the permission set Clockify_Data (docs/kinds.md)",
+}
+_ADVICE_OF_TASKS = {
+    "INSUFFICIENT_ACCESS_OR_READONLY": "the integration user may not edit this person's Tasks: give"
+    " it a role above theirs (docs/salesforce.md) and the permission set Clockify_Data",
+}
+_BY_HAND = "give the right Account Clockify_Client_Id__c by hand"
+_PERSON = (
+    "an Account that the integration user makes is a Person Account, which takes no Name: make a"
+    " business record type the default of its profile (Setup > Profiles > Object Settings >"
+    f" Accounts), or {_BY_HAND} (docs/kinds.md)"
+)
+_MAY_NOT_CREATE = (
+    "the integration user may not create {an}: assign it the permission set Clockify_Data"
+    " (docs/kinds.md)"
+)
+_ALERTS = (
+    "a duplicate rule of the org alerts to {an} like it: "
+    f'{_BY_HAND}, or set duplicate_alerts = "pass" under [clients] in mapping.toml (docs/kinds.md)'
+)
+_BLOCKS = (
+    "a duplicate rule of the org blocks {an} like one that is there: "
+    f"{_BY_HAND}, or let the rule pass the integration user (Setup > Duplicate Rules)"
+)
 _FLOW_NAME = re.compile('[\u201c"]([^\u201c\u201d"]{1,80})[\u201d"] (?:process|flow) failed')
+_NO_CREATE = re.compile(r"entity type cannot be inserted\b")
 _TRIGGER_NAME = re.compile(r"^(\w{1,80}): execution of")
 
 
@@ -70,27 +115,46 @@ class SalesforceRefused(IntegrationError):
         ids: Iterable[str] = (),
         *,
         part: str = "",
-        automation: str = "",
+        object: str = "Event",
+        because: str = "",
     ) -> None:
         """`code`: Salesforce's errorCode; its own message may quote the record and is left out.
 
         `ids`: the first 15 characters of the records that the message names. `part`: of a composite
-        call, its referenceId. `automation`: which flow or trigger of the org's refused, and how.
+        call, its referenceId; `object`: whose record is refused. `because`: what is known of the
+        cause and what mends it, where the code alone does not tell.
         """
         self.code = code
         self.fields = tuple(fields)
         self.ids = frozenset(ids)
         self.part = part
         where = f" ({', '.join(self.fields)})" if self.fields else ""
-        advice = _ADVICE.get(code, "see what the org asks of an Event and of the integration user")
-        super().__init__(f"Salesforce refuses the Event: {code}{where}: {automation or advice}")
+        advice = because or _advice(code, object).format(
+            it=object,
+            an=f"{'an' if object[:1] in 'AEIOU' else 'a'} {object}",
+            fields=", ".join(self.fields) or "a field",
+        )
+        super().__init__(f"Salesforce refuses the {object}: {code}{where}: {advice}")
 
 
-def refusal_of(error: Mapping[str, Any], *, last: bool, part: str = "") -> SalesforceRefused | None:
+def _advice(code: str, name: str) -> str:
+    of_tasks = _ADVICE_OF_TASKS if name == "Task" else {}
+    of_kinds = _ADVICE_OF_KINDS if name not in _OF_EVENTS else {}
+    return of_tasks.get(code) or of_kinds.get(code) or _ADVICE.get(code) or _OTHERWISE
+
+
+def refusal_of(
+    error: Mapping[str, Any],
+    *,
+    last: bool,
+    part: str = "",
+    object: str = "Event",
+) -> SalesforceRefused | None:
     """One error of Salesforce's, read as JSON, as an exception; None where another try may help.
 
     Of a call, of a part of one, or of one record of a collection. `last`: no further try of an
-    upsert follows. Raises SalesforceUnavailable where another try would only cost a call.
+    upsert follows. `object`: whose record it is. Raises SalesforceUnavailable where another try
+    would only cost a call.
     """
     code = str(error.get("errorCode") or error.get("statusCode"))
     message = str(error.get("message"))
@@ -103,14 +167,39 @@ def refusal_of(error: Mapping[str, Any], *, last: bool, part: str = "") -> Sales
         or (code in _PASSING_UPSERT and not last)
     ):
         return None
-    automation = _automation(message) if code in _AUTOMATION else ""
+    because = _cause(code, error, object)
+    automation = code in _AUTOMATION and not because
+    because = _automation(message) if automation else because
     # Some errors name the field in their message only, and an automation hides the code there.
     named = [name for name in (EXTERNAL_ID, LINKS, *LINK_FIELDS) if name in message]
     named += re.findall(r"No such column '(\w{1,80})'", message)
+    named += re.findall(r"bad field names on insert/update call: (\w{1,80})", message)
     hidden = next((each for each in OWNER_CODES if automation and each in message), code)
     fields = dict.fromkeys([*(error.get("fields") or []), *named])
     ids = re.findall(r"\b([A-Za-z0-9]{15})(?:[A-Za-z0-9]{3})?\b", message)
-    return SalesforceRefused(hidden, map(str, fields), ids, part=part, automation=automation)
+    return SalesforceRefused(
+        hidden, map(str, fields), ids, part=part, object=object, because=because
+    )
+
+
+def _cause(code: str, error: Mapping[str, Any], name: str) -> str:
+    """What Salesforce's answer tells of the cause beside its code, as advice; "" for most.
+
+    https://developer.salesforce.com/docs/atlas.en-us.object_reference.meta/object_reference/sforce_api_objects_duplicateresult.htm
+    """
+    an = f"{'an' if name[:1] in 'AEIOU' else 'a'} {name}"
+    if code == "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY" and _NO_CREATE.match(
+        str(error.get("message"))
+    ):
+        return _MAY_NOT_CREATE.format(an=an)
+    if code == "INVALID_FIELD_FOR_INSERT_UPDATE" and name == "Account":
+        said = f"{error.get('fields')} {error.get('message')}"
+        return _PERSON if re.search(r"\bName\b", said) else ""
+    if code == "DUPLICATES_DETECTED":
+        result = error.get("duplicateResult")
+        may_save = isinstance(result, Mapping) and result.get("allowSave") is True
+        return (_ALERTS if may_save else _BLOCKS).format(an=an)
+    return ""
 
 
 def _automation(message: str) -> str:

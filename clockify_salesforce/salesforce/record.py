@@ -12,11 +12,12 @@ from clockify_salesforce.decisions import Lines, Record
 from clockify_salesforce.message import Result
 from clockify_salesforce.salesforce.client import Json, Part, quoted
 from clockify_salesforce.salesforce.errors import LINK_CODES, SalesforceRefused
-from clockify_salesforce.salesforce.records import Draft, Known, Made
+from clockify_salesforce.salesforce.records import Conflict, Draft, Known, Made, Nothing
 
 _RECORD, _LINE, _GONE = "record", "line", "gone"  # how the parts of the call are called
 _IS_GONE = ("NOT_FOUND", "ENTITY_IS_DELETED")
 _THERE = "IsDeleted = false"
+MOST_LINES = 498  # one call that is carried out as a whole has 500 parts
 
 
 def questions(record: Record) -> list[str]:
@@ -42,8 +43,10 @@ def questions(record: Record) -> list[str]:
     return asked
 
 
-def draft(record: Record, known: Known) -> tuple["RecordDraft", tuple[str, ...]]:
+def draft(record: Record, known: Known) -> tuple[Draft, tuple[str, ...]]:
     """The record as it is to be, given the answers to `questions`, and what was not found."""
+    if not record.fields:
+        return Nothing(Result.DELETED, known), ()
     answers = list(known.rows[1:])
     found: dict[str, str | None] = {}
     notes: list[str] = []
@@ -82,33 +85,54 @@ class RecordDraft:
         return parts
 
     def _lines(self, lines: Lines) -> list[Part]:
-        base = f"sobjects/{lines.target.object}/"
-        written = [
-            Part(
-                f"{_LINE}{at}",
-                "PATCH",
-                f"{base}{lines.target.external_id}/{line.key}",
-                {**line.fields, lines.parent: f"@{{{_RECORD}.id}}"},
-            )
-            for at, line in enumerate(lines.lines, 1)
-        ]
-        return written + [
-            Part(f"{_GONE}{at}", "DELETE", base + self.held[key])
-            for at, key in enumerate(self._gone(), 1)
+        base, key = f"sobjects/{lines.target.object}/", lines.target.external_id
+        others = self._others(lines)
+        parts = []
+        for at, line in enumerate(lines.lines, 1):
+            path, body = f"{base}{key}/{line.key}", {**line.fields}
+            if line.key in others:
+                path, body[key] = base + self.held[others[line.key]], line.key
+            body[lines.parent] = f"@{{{_RECORD}.id}}"
+            parts.append(Part(f"{_LINE}{at}", "PATCH", path, body))
+        return parts + [
+            Part(f"{_GONE}{at}", "DELETE", base + self.held[each])
+            for at, each in enumerate(self._gone(), 1)
         ]
 
     def _gone(self) -> list[str]:
+        """The keys of the lines that are to go away."""
+        lines = self.record.lines
+        return self._surplus(lines)[len(self._others(lines)) :] if lines else []
+
+    def _surplus(self, lines: Lines) -> list[str]:
         """The keys of the lines that Salesforce has and the record has not."""
-        wanted = {line.key for line in self.record.lines.lines} if self.record.lines else set()
+        wanted = {line.key for line in lines.lines}
         return [key for key in self.held if key not in wanted]
+
+    def _others(self, lines: Lines) -> dict[str, str]:
+        """New lines that become of surplus ones, key -> key, where one call cannot hold them all.
+
+        It is carried out as a whole, so that it cannot be two.
+        """
+        surplus = self._surplus(lines)
+        if len(lines.lines) + len(surplus) <= MOST_LINES:
+            return {}
+        fresh = [line.key for line in lines.lines if line.key not in self.held]
+        return dict(zip(fresh, surplus, strict=False))
 
     def give_way(
         self, refusal: SalesforceRefused, own_user_id: Callable[[], str]
     ) -> tuple[Draft, str]:
         """A relation that Salesforce refuses is left out; a line that is gone already is as good.
 
-        Raises the refusal itself where neither is meant.
+        Raises Conflict where a line that was to become another one is gone, the refusal itself
+        where nothing of this is meant.
         """
+        lines = self.record.lines
+        if refusal.part.startswith(_LINE) and refusal.code in _IS_GONE:
+            if lines and self._others(lines):
+                raise Conflict("a line is gone that was read a moment ago")
+            raise refusal
         if refusal.part.startswith(_GONE) and refusal.code in _IS_GONE:
             key = self._gone()[int(refusal.part.removeprefix(_GONE)) - 1]
             return replace(self, held={k: v for k, v in self.held.items() if k != key}), ""

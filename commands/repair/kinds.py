@@ -237,9 +237,11 @@ class Kinds:
         return late
 
     def _mark_gone(self, kind: OneKind) -> list[str]:
-        """Mark the records of what is gone in Clockify, and return Clockify's ids of them."""
+        """Mark the records of what is gone in Clockify, and return Clockify's ids of them.
+
+        Those that a message has marked are among them: no message tells of their tasks.
+        """
         marks = kind.records.marks
-        ids: list[str] = []
 
         def act(gone: Sequence[Surplus]) -> None:
             target, marked = kind.kind.target, Counter[str]()
@@ -257,11 +259,10 @@ class Kinds:
             writer.finish()
             kind.count["deleted"] += marked["updated"]
             kind.count["meanwhile"] += marked["meanwhile"]
-            ids.extend(each.entry_id for each in gone)
 
         if marks:
             kind.take_away([Surplus(*each) for each in kind.records.surplus()], act)
-        return ids
+        return kind.records.gone
 
     def _invoices(self) -> None:
         def send(batch: list[Planned]) -> list[Json]:

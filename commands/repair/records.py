@@ -130,6 +130,7 @@ class Records:
         self._references = references
         self._refuse = refuse
         self.seen: set[str] = set()
+        self.gone: list[str] = []  # Clockify's ids, marked or not, as `surplus` has found them
 
     def read(self, contents: Iterable[Json]) -> list[Record]:
         """What Clockify's records mean; what cannot be read is refused."""
@@ -219,8 +220,10 @@ class Records:
             f" WHERE {WORKSPACE} = {quoted(self._workspace)} AND {target.external_id} != null"
         )
         for row in self._org.rows(soql):
-            is_marked = all(row[name] for name in marks)
-            if row[target.external_id] not in self.seen and not is_marked:
+            if row[target.external_id] in self.seen:
+                continue
+            self.gone.append(row[target.external_id])
+            if not all(row[name] for name in marks):
                 yield row[target.external_id], row["Id"]
 
     @property

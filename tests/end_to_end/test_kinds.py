@@ -116,7 +116,7 @@ def test_project_is_renamed_archived_and_deleted_and_stays(world: World, cold: F
     assert tell(cold, "PROJECT_UPDATED", "NEW_PROJECT", archived=True) == (200, "updated")
     assert tell(cold, "PROJECT_DELETED", "NEW_PROJECT", archived=True) == (200, "deleted")
     assert (project(world)["Archived__c"], project(world)["Deleted__c"]) == (True, True)
-    assert tell(cold, "PROJECT_UPDATED", "NEW_PROJECT", note="late") == (202, "queued")
+    assert tell(cold, "PROJECT_UPDATED", "NEW_PROJECT", note="late") == (200, "stale")
     assert project(world)["Deleted__c"]
 
 

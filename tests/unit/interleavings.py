@@ -8,6 +8,7 @@ difference is left out, and what is not known is left open:
   to read then; one that is wrong makes a difference only where it says that nothing is to be done.
 - Which instance has received a message is open until one takes it up, and so is whether that one
   has had the same before. The instances are alike: the first at work is called a.
+- Of another kind than a time entry, what an instance remembers is not used: all is read each time.
 - With a key, what was seen and what is doubtful makes no difference to messages that are close,
   and a deletion that Salesforce may not know of no other than doubt.
 """
@@ -87,19 +88,23 @@ class Moment(NamedTuple):
 
 
 class Case(NamedTuple):
-    """A history, which message of it is repeated (None: none), and how far apart they come."""
+    """A history, which message of it is repeated (None: none), and how far apart they come.
+
+    `is_final`: of another kind than a time entry, of which nothing is ever restored.
+    """
 
     history: tuple[Change, ...]
     repeated: int | None
     can_ask: bool
     gap_ms: int
+    is_final: bool = False
 
 
 class Interleavings:
     """All that can come of one case."""
 
     def __init__(self, case: Case) -> None:
-        history, self.repeated, self.can_ask, gap_ms = case
+        history, self.repeated, self.can_ask, gap_ms, self.is_final = case
         self.history = history
         self.is_close = gap_ms < FAR_MS
         self.moments = 0
@@ -205,7 +210,7 @@ class Interleavings:
     def _receipts(self, moment: Moment, number: int, at_ms: int, by: str) -> Iterator[Receipt]:
         """As receipts.py tells them, whatever else this instance has received or has not."""
         action, fingerprint, _ = self.history[number]
-        receipt = Receipt(fingerprint, action, at_ms, by)
+        receipt = Receipt(fingerprint, action, at_ms, by, is_final=self.is_final)
         earlier = [ms for ms in self._arrived_ms(moment, fingerprint) if ms < at_ms]
         deletions = self._deletions(moment, action)
         yield receipt
@@ -306,7 +311,7 @@ class Interleavings:
 
     def _remembered(self, state: State | None, place: int) -> tuple[State | None, bool] | None:
         """The state as a memory that is right, if it ever makes a difference."""
-        return (state, True) if self._may_settle(state, place) else None
+        return (state, True) if not self.is_final and self._may_settle(state, place) else None
 
     def _may_settle(self, state: State | None, place: int) -> bool:
         """Tell whether there is a message for which nothing would be done on this memory."""
@@ -391,8 +396,10 @@ def cases() -> list[Case]:
     Far apart, where an instance stands still for long, of up to three messages only.
     """
     return [
-        Case(history, repeated, can_ask, gap_ms)
+        Case(history, repeated, can_ask, gap_ms, is_final)
+        for is_final in (False, True)
         for history in histories()
+        if not is_final or all(each.action is not Action.RESTORE for each in history)
         for repeated in (None, *range(len(history)))
         for can_ask in (False, True)
         for gap_ms in ((CLOSE_MS, FAR_MS) if len(history) < 4 else (CLOSE_MS,))

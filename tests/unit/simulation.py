@@ -1,6 +1,7 @@
 """Random schedules of one record's messages over the real decision function, without any I/O.
 
-A person changes a time entry; Clockify delivers, at least once; instances receive, read, decide,
+A person changes a time entry, or a record of another kind, of which nothing is ever restored;
+Clockify delivers, at least once; instances receive, read, decide,
 ask and write, each step apart from the others' by a clock that the schedule moves. In the end
 Salesforce must hold what Clockify holds. `python -m tests.unit.simulation` prints the figures.
 """
@@ -41,13 +42,15 @@ class Faults:
     """What may go wrong in a schedule. Shares are of all calls, times in milliseconds.
 
     `right`: with so many instances nothing may end wrong even without a key; else at most `left` of
-    the schedules, and with a key `left_with_key`.
+    the schedules, and with a key `left_with_key`. `left_final`: of other kinds than time entries,
+    where that is more: more of their messages are edits.
     """
 
     about: str
     right: tuple[int, ...] = ()
     left: float = 0.0
     left_with_key: float = 0.0
+    left_final: float = 0.0
     clocks_ms: int = 0  # an instance's clock is off by up to this
     gap_ms: int = 5  # between two changes, and so between their first deliveries
     unreachable: float = 0.0  # Salesforce is not there: nothing was written
@@ -83,7 +86,9 @@ CLASSES = {
     "both": Faults(
         "and the retry queue with it", right=(1,), left=0.2, outage=True, no_queue=True, lost=0.1
     ),
-    "kills": Faults("instances are killed", left=0.08, kills=True, unreachable=0.1, lost=0.1),
+    "kills": Faults(
+        "instances are killed", left=0.08, left_final=0.12, kills=True, unreachable=0.1, lost=0.1
+    ),
     "freezes": Faults("instances stand still", left=0.07, freezes=True, unreachable=0.05),
     "disorder": Faults("first deliveries overtake one another", left=0.13, disorder_ms=5_000),
     "jumps": Faults("clocks are minutes wrong, or set", left=0.12, jumps=True, unreachable=0.05),
@@ -180,12 +185,14 @@ class Schedule:
     instances: int
     can_ask: bool
     chance: random.Random
+    is_final: bool = False  # a record of another kind than a time entry
     trace: Callable[[str], None] | None = None
     decides: Decides = decide
     now: int = 0
     version: int = 0
     state: State | None = None
     event: int | None = None
+    is_marked: bool = False  # of what stays in Salesforce: as deleted in Clockify
     changes: list[Change] = field(default_factory=list)
     serving: list[Instance] = field(default_factory=list)
     born: int = 0
@@ -205,7 +212,10 @@ class Schedule:
             else:
                 what()
         last = self.changes[-1]
-        if last.action in (Action.DELETE, Action.DISCARD):
+        if self.is_final:
+            is_gone = last.action is Action.DELETE
+            right = (self.event, self.is_marked) == (last.content, is_gone)
+        elif last.action in (Action.DELETE, Action.DISCARD):
             right = self.event is None
         else:
             # While it runs there is no Event to write yet: what is there waits for the stop.
@@ -219,7 +229,8 @@ class Schedule:
     def _begin(self) -> None:
         chance, faults = self.chance, self.faults
         start = 1_000 * MINUTE
-        self.changes = list(history(chance, start, faults.gap_ms, self.can_ask))
+        told = history(chance, start, faults.gap_ms, self.can_ask, is_final=self.is_final)
+        self.changes = list(told)
         self.serving = [self._instance() for _ in range(self.instances)]
         if faults.outage:
             begin = chance.choice(self.changes).at - chance.randrange(-300, 20 * SECOND)
@@ -369,7 +380,7 @@ class Schedule:
         )
         unrestored = instance.receipts.unrestored(KEY)
         receipt = work.receipt = Receipt(
-            name, action, first_ms, instance.name, False, doubtful, unrestored
+            name, action, first_ms, instance.name, False, doubtful, unrestored, self.is_final
         )
         self._say("{} receives {}", instance.name, receipt)
         settled = yield from self._take_turn(work, receipt)
@@ -439,6 +450,9 @@ class Schedule:
                     self.decides(state, receipt, can_ask=False, now_ms=now_ms),
                     content,
                 )
+                # Clockify says no more of what is gone; the record keeps what it holds.
+                if self.is_final and answer and next_.state and next_.state.gone:
+                    content = change.content if self.event is None else self.event
             if next_.state is None:
                 return next_.step is not Step.WAIT
             is_written = yield from self._write(instance, version, next_, content)
@@ -450,6 +464,8 @@ class Schedule:
         self, change: Change, instance: Instance, receipt: Receipt
     ) -> tuple[tuple[int, State | None] | None, bool]:
         """Version and state to begin with, and whether they are recent; None: to be read."""
+        if self.is_final:
+            return None, False  # what it is related to is read, and so is all of it
         if instance.memory and self.chance.random() < 0.9:
             version, state, since = instance.memory
             return (version, state), self.now - since < TRUSTED_MS
@@ -489,7 +505,9 @@ class Schedule:
             if self.version != version:
                 return None
             self.version, self.state = version + 1, next_.state
-            if next_.step is Step.WRITE:
+            if next_.step is Step.WRITE and self.is_final:
+                self.event, self.is_marked = content, next_.state.gone
+            elif next_.step is Step.WRITE:
                 self.event = None if next_.state.gone else content
             self._say("{} writes {}: Event {}", instance.name, self.version, self.event)
             yield self._pause()
@@ -536,8 +554,12 @@ def _repeats(chance: random.Random) -> int:
 # A person -----------------------------------------------------------------------------------------
 
 
-def history(chance: random.Random, start: int, gap_ms: int, can_ask: bool) -> Iterator[Change]:
+def history(
+    chance: random.Random, start: int, gap_ms: int, can_ask: bool, *, is_final: bool = False
+) -> Iterator[Change]:
     """What a person does to one time entry: creates, edits, deletes, restores, runs it again.
+
+    `is_final`: to a record of another kind, which is edited, and deleted once.
 
     Byte for byte the same comes again only after seconds, and without a key, with which alone it is
     told from Clockify's repeat, after minutes. Without one, too, a timer that runs again is not
@@ -547,7 +569,7 @@ def history(chance: random.Random, start: int, gap_ms: int, can_ask: bool) -> It
     slow_ms = {} if can_ask else {Action.DISCARD: 3 * MINUTE, Action.DELETE: 10 * SECOND}
     said: dict[str, int] = {}
     at, content, newest = start, 0, 0
-    life = _discarded if chance.random() < 0.2 else _finished
+    life = _kept if is_final else _discarded if chance.random() < 0.2 else _finished
     for action, kind in life(chance):
         if action is Action.WRITE:
             back = kind == "edit" and newest and chance.random() < 0.3
@@ -591,6 +613,15 @@ def _finished(chance: random.Random) -> Iterator[tuple[Action, str]]:
             yield Action.WRITE, "stop"
 
 
+def _kept(chance: random.Random) -> Iterator[tuple[Action, str]]:
+    """A client, project, task or invoice."""
+    yield Action.WRITE, "create"
+    for _ in range(chance.choice((0, 1, 1, 2, 2, 3, 4))):
+        yield Action.WRITE, "edit"
+    if chance.random() < 0.5:
+        yield Action.DELETE, "delete"
+
+
 def _discarded(chance: random.Random) -> Iterator[tuple[Action, str]]:
     """A timer that is thrown away, and mostly brought back and stopped."""
     yield Action.DISCARD, "discard"
@@ -611,11 +642,15 @@ def _discarded(chance: random.Random) -> Iterator[tuple[Action, str]]:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One class with so many instances, with or without a key."""
+    """One class with so many instances, with or without a key.
+
+    `is_final`: of records of another kind than time entries.
+    """
 
     name: str
     instances: int
     can_ask: bool
+    is_final: bool = False
 
     @property
     def most(self) -> float:
@@ -623,18 +658,21 @@ class Row:
         faults = CLASSES[self.name]
         if self.can_ask:
             return faults.left_with_key
-        return 0.0 if self.instances in faults.right else faults.left
+        if self.instances in faults.right:
+            return 0.0
+        return max(faults.left, faults.left_final) if self.is_final else faults.left
 
     def schedule(
         self, seed: int, trace: Callable[[str], None] | None = None, decides: Decides = decide
     ) -> Schedule:
         """The one schedule that `seed` stands for."""
         chance = random.Random(seed)
-        return Schedule(CLASSES[self.name], self.instances, self.can_ask, chance, trace, decides)
+        faults, final = CLASSES[self.name], self.is_final
+        return Schedule(faults, self.instances, self.can_ask, chance, final, trace, decides)
 
     def replay(self, seed: int) -> str:
         """The command that shows it."""
-        key = " --key" if self.can_ask else ""
+        key = (" --key" if self.can_ask else "") + (" --final" if self.is_final else "")
         return (
             f"python -m tests.unit.simulation --replay {self.name} --instances {self.instances}"
             f" --seed {seed}{key}"
@@ -685,16 +723,17 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="of the first schedule")
     parser.add_argument("--instances", type=int, choices=INSTANCES, help="all three if not given")
     parser.add_argument("--key", action="store_true", help="Clockify can be asked")
+    parser.add_argument("--final", action="store_true", help="records that nothing restores")
     parser.add_argument("--replay", choices=CLASSES, help="show one schedule of this class")
     args = parser.parse_args()
     counts = [args.instances] if args.instances else INSTANCES
     if args.replay:
-        Row(args.replay, counts[0], args.key).schedule(args.seed, print).wrong()
+        Row(args.replay, counts[0], args.key, args.final).schedule(args.seed, print).wrong()
         return
     key = "with a key" if args.key else "without a key"
     print(f"{args.schedules:,} schedules each, from seed {args.seed}, {key}")
     print(f"{'':50}instances    wrong    share  calls  questions (of a message)")
-    rows = [Row(name, count, args.key) for name in CLASSES for count in counts]
+    rows = [Row(name, count, args.key, args.final) for name in CLASSES for count in counts]
     for figure in run_all(rows, args.schedules, args.seed):
         row = figure.row
         print(

@@ -197,3 +197,5 @@ def test_invoice_of_a_known_workspace_tells_it() -> None:
 def test_path_names_the_one(name: str, path: str) -> None:
     assert BY_NAME[name].path_of(sample(EVENTS[name])) == path
     assert BY_NAME[name].path_of({"id": "../x"}).endswith("/-")
+    assert BY_NAME[name].tells_path(sample(EVENTS[name]))
+    assert not BY_NAME[name].tells_path({"id": "../x"})

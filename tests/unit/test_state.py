@@ -37,8 +37,9 @@ def taken(newest: str, at: float = 1000, by: str = "a", *, is_: str = "", **seen
 def message(
     name: str, at: float, action: Action = WRITE, by: str = "a", *, is_: str = ""
 ) -> Receipt:
-    """A receipt. `is_`: queued, doubtful, or both."""
-    return Receipt(name, action, int(1000 * at), by, "queued" in is_, "doubtful" in is_)
+    """A receipt. `is_`: queued, doubtful, final, or several."""
+    queued, doubtful, final = (each in is_ for each in ("queued", "doubtful", "final"))
+    return Receipt(name, action, int(1000 * at), by, queued, doubtful, is_final=final)
 
 
 def short(found: Next) -> str:
@@ -54,6 +55,17 @@ CREATED = taken("e1")
 DELETED = taken("d", is_="gone", e1=900)
 # What is known of the record, the message, what is done without a key, and with one.
 TABLE: dict[str, list[tuple[State | None, Receipt, str, str]]] = {
+    "a deletion that nothing undoes settles it, whenever it was received": [
+        (None, message("d", 900, DELETE, is_="final"), *2 * ("WRITE d@900 gone",)),
+        (CREATED, message("d", 900, DELETE, is_="final"), *2 * ("WRITE d@900 gone",)),
+        (CREATED, message("d", 900, DELETE, is_="final doubtful"), *2 * ("WRITE d@900 gone",)),
+        (taken("", is_="gone"), message("d", 900, DELETE, is_="final"), *2 * ("WRITE d@900 gone",)),
+        (DELETED, message("d", 1005, DELETE, is_="final"), *2 * ("NOTHING",)),
+        (DELETED, message("e2", 2000, is_="final"), *2 * ("NOTHING",)),
+        (DELETED, message("e1", 2000, by="b", is_="final queued doubtful"), *2 * ("NOTHING",)),
+        # Only Clockify's answer has told.
+        (taken("", is_="gone"), message("e2", 2000, is_="final"), "NOTHING", "ASK"),
+    ],
     "nothing is known: it is the newest": [
         (None, message("e1", 1000), "WRITE e1@1000", "WRITE e1@1000"),
         (None, message("d", 1000, DELETE), "WRITE d@1000 gone", "WRITE d@1000 gone"),

@@ -2,6 +2,7 @@
 
 import io
 import time
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -130,3 +131,27 @@ def test_answer_to_what_is_taken_is_json() -> None:
         response = webhook.answer(flask.request, 200, {"result": "created"})
     assert (response.status_code, response.json) == (200, {"result": "created"})
     assert not response.is_streamed
+
+
+# --- Compressed by ourselves ----------------------------------------------------------------------
+
+QUEUED = {webhook.FIRST_RECEIVED: str(NOW_MS), webhook.PACKED: "1"}
+
+
+def test_queued_body_that_is_compressed_is_read() -> None:
+    body = b'{"id": "1"}'
+    assert checked(QUEUED, body=zlib.compress(body)).body == body
+    # Nobody but the queue compresses.
+    assert checked({webhook.PACKED: "1"}, body=body).body == body
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"{}", 400),
+        (zlib.compress(b"{}")[:-1], 413),
+        (zlib.compress(b" " * (webhook.LARGEST_BODY + 1)), 413),
+    ],
+)
+def test_body_that_is_compressed_wrongly_is_refused(body: bytes, status: int) -> None:
+    assert refused(QUEUED, body=body) == status
