@@ -145,6 +145,8 @@ class Delivery:
                 if not found.is_urgent and not isinstance(error, NoWorkspace):
                     raise
                 found = self._decide(entry, receipt, known, can_ask=False)
+            else:
+                known = self._read_for(decision, entry, known, message.deadline)
         draft: Draft = Nothing(_unwritten(receipt, known), known)
         notes = tuple(note for note in (found.warning, known.note) if note)
         if found.step is Step.WRITE:
@@ -189,6 +191,19 @@ class Delivery:
             by=self._receipts.instance,
             action=_action(None, decision),
         )
+
+    def _read_for(self, decision: Decision, entry: Entry, known: Known, deadline: float) -> Known:
+        """What is known, read again where Clockify says that it belongs to others than the message.
+
+        Raises Conflict where another instance has written in between.
+        """
+        ask = partial(self._drafts.questions, decision)
+        if ask(True) == self._drafts.questions(entry.decision, True):
+            return known
+        read = self._records.read(entry.key, ask, deadline)
+        if read.version != known.version:
+            raise Conflict(f"{entry.key}: another write was faster")
+        return read
 
     def _as_clockify_says(self, entry: Entry, content: Json, known: Known) -> Decision:
         """What Clockify's answer means; None: what it was asked for is gone."""

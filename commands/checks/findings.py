@@ -145,7 +145,7 @@ def told(refusal: SalesforceRefused) -> tuple[str, str]:
         return f"Salesforce refuses the sign-in: {reason or 'no reason is told'}", _SIGN_IN.get(
             reason, "see External Client App Manager and the user's Login History in Setup"
         )
-    own = str(refusal).removeprefix(f"Salesforce refuses the Event: {refusal.code}{where}: ")
+    own = str(refusal).partition(f": {refusal.code}{where}: ")[2]
     automation = own if "automation" in own else ""
     advice = _ADVICE.get(code, "see what the org asks of an Event and of the integration user")
     return f"Salesforce refuses it: {code}{where}", automation or advice

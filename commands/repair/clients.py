@@ -37,7 +37,7 @@ class Clients:
         self._org = kind.shared.org
         self._accounts = kind.shared.rules.accounts
         self._taken: set[str] = set()  # Accounts that get an id in this run
-        self._headers: Json | None = None  # of a call that makes Accounts
+        self._headers: Json | None = None  # of a call that writes Accounts
 
     def compare(self, clients: Iterable[Json]) -> Iterator[Planned]:
         """Yield what is to be written of Accounts; the rest is counted. Raises IntegrationError."""
@@ -69,9 +69,8 @@ class Clients:
     def send(self, batch: Sequence[Planned]) -> list[Json]:
         """Write a batch of RecordChange, all of them new Accounts or none."""
         changes = [each for each in batch if isinstance(each, RecordChange)]
-        headers = None if changes[0].record_id else self._headers
         records = [each.record() for each in changes]
-        return self._org.collection("PATCH", changes[0].path, records, headers)
+        return self._org.collection("PATCH", changes[0].path, records, self._headers)
 
     def _read(self, clients: Iterable[Json]) -> Iterator[Match]:
         for content in clients:
@@ -127,8 +126,7 @@ class Clients:
         record_id = draft.path.rpartition("/")[2] if by_id else None
         if record_id:
             self._taken.add(record_id)
-        else:
-            self._headers = draft.headers
+        self._headers = draft.headers
         target = one.target
         return RecordChange(
             one.entry_id, target.object, target.external_id, record_id, dict(draft.body), record_id

@@ -75,6 +75,26 @@ def test_old_message_about_a_project_that_is_gone_marks_it_and_changes_nothing_e
     assert (found["Name"], found["Archived__c"], found["Deleted__c"]) == ("last", True, True)
 
 
+def test_project_of_another_client_than_its_old_message_says_is_linked_to_that_ones_account(
+    world: World, asking: Function
+) -> None:
+    api = world.clockify
+    first, last = api.add_client("Northwind"), api.add_client("Acme")
+    accounts = {
+        client: world.salesforce.add("Account", Name=name, Clockify_Client_Id__c=client)
+        for client, name in ((first, "Northwind"), (last, "Acme"))
+    }
+    project = api.add_project("Relaunch")
+    alone = api.new(project)
+    assert tell(asking, alone) == "created"
+    for client in (first, last):
+        assert tell(asking, api.edit_project(project, client=client)) == "updated"
+        # In doubt, Clockify is asked, and says more than the message does.
+        assert tell(asking, alone) == "updated"
+        found = held(world, "Clockify_Project__c", "Clockify_Project_Id__c", project)
+        assert found["Account__c"] == accounts[client]
+
+
 def test_deletion_before_all_other_messages_stays(world: World, asking: Function) -> None:
     api = world.clockify
     project = api.add_project("first")
