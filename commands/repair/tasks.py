@@ -2,6 +2,7 @@
 
 So no more than the waiting is done by others: what is counted, planned and decided is nobody
 else's, and needs no lock. The threads are daemons: a program that is told to end does not wait.
+They are kept, for whoever makes one waits until it runs, and that is long while all are busy.
 """
 
 import queue
@@ -24,6 +25,8 @@ class Tasks:
         self._over: queue.SimpleQueue[tuple[Callable[[Any], None], Any, BaseException | None]] = (
             queue.SimpleQueue()
         )
+        self._todo: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._threads = self._at_work = 0
 
     def start(self, work: Callable[[], T], then: Callable[[T], None]) -> None:
         """Do `work` in a thread; `then` gets what it returns, in this one, within `wait`."""
@@ -34,7 +37,16 @@ class Tasks:
             except BaseException as error:  # noqa: BLE001
                 self._over.put((then, None, error))
 
-        threading.Thread(target=run, daemon=True).start()
+        self._at_work += 1
+        if self._at_work > self._threads:
+            self._threads += 1
+            threading.Thread(target=self._work, daemon=True).start()
+        self._todo.put(run)
+
+    def _work(self) -> None:
+        """Do one thing after the other."""
+        while True:
+            self._todo.get()()
 
     def wait(self, until: Callable[[], bool], what: Callable[[], str]) -> None:
         """Let things follow until something holds. Raises what a piece of work has raised.
@@ -88,6 +100,7 @@ class Tasks:
     def _follow(
         self, then: Callable[[Any], None], result: Any, error: BaseException | None
     ) -> None:
+        self._at_work -= 1  # its thread is free, or all but
         if error is not None:
             raise error
         then(result)
