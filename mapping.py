@@ -277,10 +277,11 @@ def _instant(value: str, field: str, entry_id: str) -> datetime:
         moment = None
     if moment is None or moment.tzinfo is None:
         raise BadMessage(f"{field}: a time with its zone belongs here, like 2026-11-02T08:30:00Z")
-    try:
-        moment = moment.astimezone(UTC)
-    except OverflowError:
-        moment = datetime.min.replace(tzinfo=UTC)
+    if moment.tzinfo is not UTC:
+        try:
+            moment = moment.astimezone(UTC)
+        except OverflowError:
+            moment = datetime.min.replace(tzinfo=UTC)
     if not EARLIEST <= moment <= LATEST:
         raise UnusableEntry(
             f"{field}: Salesforce keeps times between 1700 and 4000 only", entry_id=entry_id
@@ -289,8 +290,9 @@ def _instant(value: str, field: str, entry_id: str) -> datetime:
 
 
 def _written(moment: datetime) -> str:
-    precision = "milliseconds" if moment.microsecond else "seconds"
-    return moment.isoformat(timespec=precision).replace("+00:00", "Z")
+    """A moment in UTC as Salesforce takes it."""
+    text = moment.isoformat(timespec="milliseconds") if moment.microsecond else moment.isoformat()
+    return text[: -len("+00:00")] + "Z"
 
 
 def _no_constant(name: str) -> None:

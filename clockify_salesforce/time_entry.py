@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 # So a person is called in entries and reports who has been deleted in Clockify.
 # https://clockify.me/help/troubleshooting/inactive-team-members
@@ -56,9 +56,11 @@ class CustomField:
     values: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class TimeEntry:
-    """One time entry. A text that is not told is "", an id or a choice None."""
+class TimeEntry(NamedTuple):
+    """One time entry. A text that is not told is "", an id or a choice None.
+
+    A tuple, for one of so many fields is made in less than half the time of a frozen dataclass.
+    """
 
     id: str | None
     workspace_id: str | None

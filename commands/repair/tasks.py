@@ -6,6 +6,7 @@ They are kept, for whoever makes one waits until it runs, and that is long while
 """
 
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -14,6 +15,9 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 Item = TypeVar("Item")
 TOLD_AFTER_S = 15.0
+# Python lets a thread compute for 5 ms while others wait; most of them only want to send or receive
+# a little more, and another process waits for that.
+SWITCH_S = 0.0005
 
 
 class Tasks:
@@ -21,6 +25,7 @@ class Tasks:
 
     def __init__(self, waits: Callable[[str], None]) -> None:
         """`waits` is told, every quarter of a minute, what is being waited for."""
+        sys.setswitchinterval(SWITCH_S)
         self._waits = waits
         self._over: queue.SimpleQueue[tuple[Callable[[Any], None], Any, BaseException | None]] = (
             queue.SimpleQueue()
@@ -64,12 +69,8 @@ class Tasks:
 
     def look(self) -> None:
         """Let follow what is over already. Raises as `wait` does."""
-        while True:
-            try:
-                done = self._over.get_nowait()
-            except queue.Empty:
-                return
-            self._follow(*done)
+        while not self._over.empty():  # nobody else takes of it
+            self._follow(*self._over.get())
 
     def each(
         self, work: Callable[[Item], T], items: Iterable[Item], *, at_once: int, what: str
