@@ -154,8 +154,10 @@ def with_known_name(decision: Upsert, held: str | None) -> Upsert:
     Clockify forgets the name of a person whom somebody deletes there, and calls all of them
     DeletedUser. `held`: the Description of the Event as Salesforce has it.
     """
+    if not decision.user_is_lost:
+        return decision
     known = held.rpartition("\n")[2] if held else ""
-    if not decision.user_is_lost or not known.startswith(LOGGED_BY):
+    if not known.startswith(LOGGED_BY):
         return decision
 
     def told(fields: Mapping[str, Field]) -> dict[str, Field]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from operator import itemgetter
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from clockify_salesforce.decisions import Field as Field
 from clockify_salesforce.errors import SettingsError
@@ -95,8 +95,7 @@ def template(text: str) -> Template:
     return Template(pattern + text[at:].replace("%", "%%"), tuple(names))
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(NamedTuple):
     """A time entry as the rules read it.
 
     `texts`: of each of NAMES, and of `custom.NAME` for the custom fields that a rule names.

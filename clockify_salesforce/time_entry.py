@@ -277,7 +277,7 @@ def _tags(entry: Mapping[str, Json]) -> tuple[Named, ...]:
         for tag in tags
         if isinstance(tag, dict)
     ]
-    return _within(((tag, size) for tag, size in read if tag.id or tag.name), TAGS_BYTES)
+    return _within([(tag, size) for tag, size in read if tag.id or tag.name], TAGS_BYTES)
 
 
 @functools.lru_cache(maxsize=REMEMBERED)
