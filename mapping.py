@@ -154,8 +154,10 @@ def with_known_name(decision: Upsert, held: str | None) -> Upsert:
     Clockify forgets the name of a person whom somebody deletes there, and calls all of them
     DeletedUser. `held`: the Description of the Event as Salesforce has it.
     """
+    if not decision.user_is_lost:
+        return decision
     known = held.rpartition("\n")[2] if held else ""
-    if not decision.user_is_lost or not known.startswith(LOGGED_BY):
+    if not known.startswith(LOGGED_BY):
         return decision
 
     def told(fields: Mapping[str, Field]) -> dict[str, Field]:
@@ -216,6 +218,9 @@ def _filtered(entry: TimeEntry, start: datetime, end: datetime, rules: Rules) ->
 def _upsert(read: Read, start: datetime, end: datetime, rules: Rules) -> Upsert:
     entry = read.entry
     event, on_create = rules.event_fields(read)
+    # What follows them is no template's, and so was cleaned as it is.
+    _break_references(event)
+    _break_references(on_create)
     event |= {
         "StartDateTime": _written(start),
         "EndDateTime": _written(end),
@@ -224,7 +229,7 @@ def _upsert(read: Read, start: datetime, end: datetime, rules: Rules) -> Upsert:
         "Clockify_Project__c": entry.project or None,
         "Clockify_Client__c": entry.client or None,
         "Clockify_Task__c": entry.task or None,
-        "Clockify_Tags__c": entry.tag_names or None,
+        "Clockify_Tags__c": read.texts["tags"] or None,
         "Clockify_Billable__c": entry.billable is True,
         "Clockify_Workspace_Id__c": entry.workspace_id,
     }
@@ -235,9 +240,9 @@ def _upsert(read: Read, start: datetime, end: datetime, rules: Rules) -> Upsert:
     shortened = _shortened(read, start, end, rules) if end - start > LONGEST_EVENT else None
     return Upsert(
         str(entry.id),
-        _without_references(event),
-        _without_references(on_create),
-        None if shortened is None else _without_references(shortened),
+        event,
+        on_create,
+        shortened,
         user_id=entry.user_id,
         user_email=entry.email,
         record_id=salesforce_id(link[1]) if link else None,
@@ -251,18 +256,19 @@ def _upsert(read: Read, start: datetime, end: datetime, rules: Rules) -> Upsert:
 def _shortened(read: Read, start: datetime, end: datetime, rules: Rules) -> dict[str, Field]:
     """The fields of an Event that ends after 24 hours and tells the whole span."""
     span = f"Whole span: {_written(start)} to {_written(end)} ({read.hours} h)"
-    return {
+    fields: dict[str, Field] = {
         "EndDateTime": _written(start + LONGEST_EVENT),
         "Description": rules.description_with(span, read),
     }
+    _break_references(fields)
+    return fields
 
 
-def _without_references(fields: dict[str, Field]) -> dict[str, Field]:
+def _break_references(fields: dict[str, Field]) -> None:
     """Break what a template has put together to `@{`, as `time_entry.clean` does in each text."""
     for name, value in fields.items():
         if isinstance(value, str) and "@{" in value:
             fields[name] = value.replace("@{", "@(")
-    return fields
 
 
 def _instant(value: str, field: str, entry_id: str) -> datetime:
@@ -273,10 +279,11 @@ def _instant(value: str, field: str, entry_id: str) -> datetime:
         moment = None
     if moment is None or moment.tzinfo is None:
         raise BadMessage(f"{field}: a time with its zone belongs here, like 2026-11-02T08:30:00Z")
-    try:
-        moment = moment.astimezone(UTC)
-    except OverflowError:
-        moment = datetime.min.replace(tzinfo=UTC)
+    if moment.tzinfo is not UTC:
+        try:
+            moment = moment.astimezone(UTC)
+        except OverflowError:
+            moment = datetime.min.replace(tzinfo=UTC)
     if not EARLIEST <= moment <= LATEST:
         raise UnusableEntry(
             f"{field}: Salesforce keeps times between 1700 and 4000 only", entry_id=entry_id
@@ -285,8 +292,9 @@ def _instant(value: str, field: str, entry_id: str) -> datetime:
 
 
 def _written(moment: datetime) -> str:
-    precision = "milliseconds" if moment.microsecond else "seconds"
-    return moment.isoformat(timespec=precision).replace("+00:00", "Z")
+    """A moment in UTC as Salesforce takes it."""
+    text = moment.isoformat(timespec="milliseconds") if moment.microsecond else moment.isoformat()
+    return text[: -len("+00:00")] + "Z"
 
 
 def _no_constant(name: str) -> None:

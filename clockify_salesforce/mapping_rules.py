@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from operator import itemgetter
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from clockify_salesforce.decisions import Field as Field
 from clockify_salesforce.errors import SettingsError
@@ -39,6 +39,7 @@ _LINES = frozenset({"description", "details"})  # the names whose texts may have
 _NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?![0-9])")
 _YES, _NO = frozenset(("yes", "true", "1")), frozenset(("no", "false", "0"))
+_BILLABLE = {True: "yes", False: "no", None: ""}
 _SHOW_AS = {
     "regular": "Busy",
     "break": "Free",
@@ -94,8 +95,7 @@ def template(text: str) -> Template:
     return Template(pattern + text[at:].replace("%", "%%"), tuple(names))
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(NamedTuple):
     """A time entry as the rules read it.
 
     `texts`: of each of NAMES, and of `custom.NAME` for the custom fields that a rule names.
@@ -214,6 +214,9 @@ class FieldRule:
 
 def long_text(filled: Template, texts: Texts, limit: int) -> str:
     """Fill a template and keep its lines; the description gives way where all does not fit."""
+    whole = filled.fill(texts)
+    if 2 * len(whole) <= limit:  # no character counts for more than two
+        return whole.strip()
     room = limit - length(filled.fill({**texts, "description": ""}))
     description = cut(texts["description"], max(1, room))
     return cut(filled.fill({**texts, "description": description}).strip(), limit)
@@ -374,6 +377,7 @@ class Rules:
     unmatched: Unmatched = "integration user"
     accounts: Accounts = Accounts()
     reads: frozenset[str] = field(init=False, compare=False)  # names of templates and conditions
+    _customs: tuple[str, ...] = field(init=False, repr=False, compare=False)  # of `reads`
     _givers: tuple[tuple[str, Callable[[Read], Field]], ...] = field(
         init=False, repr=False, compare=False
     )
@@ -386,38 +390,37 @@ class Rules:
         names = {name for rule in self.fields for name in rule.names}
         names |= {condition.name for condition in (*self.only, *self.never)}
         givers = tuple((rule.name, rule.compiled()) for rule in self.fields)
+        customs = tuple(name for name in names if name.startswith(CUSTOM))
         object.__setattr__(self, "reads", frozenset(names))
+        object.__setattr__(self, "_customs", customs)
         object.__setattr__(self, "_givers", givers)
 
     @property
     def custom_fields(self) -> frozenset[str]:
         """The names or ids of Clockify's custom fields that a rule reads."""
-        return frozenset(
-            name.removeprefix(CUSTOM) for name in self.reads if name.startswith(CUSTOM)
-        )
+        return frozenset(name.removeprefix(CUSTOM) for name in self._customs)
 
     def read(self, entry: TimeEntry, span: timedelta) -> Read:
         """Return the entry as these rules read it; `span`: its length."""
-        hours = round(span.total_seconds() / 3600, 4)
+        hours, tags = round(span.total_seconds() / 3600, 4), entry.tag_names
         texts = {
             "description": entry.description,
             "project": entry.project,
             "client": entry.client,
             "task": entry.task,
-            "tags": entry.tag_names,
+            "tags": tags,
             "user": entry.user,
-            "billable": {True: "yes", False: "no", None: ""}[entry.billable],
+            "billable": _BILLABLE[entry.billable],
             "hours": f"{hours:.4f}".rstrip("0").rstrip("."),
             "type": entry.type or "",
             "workspace": entry.workspace_id or "",
-            "details": "\n".join(details(entry)),
+            "details": "\n".join(details(entry, tags)),
         }
-        several = {"tags": tuple(tag.name for tag in entry.tags if tag.name)}
+        several = {"tags": tuple([tag.name for tag in entry.tags if tag.name])}
         untold: set[str] = set()
-        for name in self.reads:
-            if name.startswith(CUSTOM):
-                several[name] = entry.custom_values(name.removeprefix(CUSTOM))
-                texts[name] = ", ".join(several[name])
+        for name in self._customs:
+            several[name] = entry.custom_values(name.removeprefix(CUSTOM))
+            texts[name] = ", ".join(several[name])
         if entry.type is None:
             untold.add("type")
         if entry.groups is None:
@@ -425,7 +428,7 @@ class Rules:
         if entry.is_user_lost:
             untold |= {"user", "person"}
         if entry.custom is None:
-            untold |= {name for name in self.reads if name.startswith(CUSTOM)}
+            untold.update(self._customs)
         return Read(entry, span, hours, texts, several, frozenset(untold))
 
     def description_with(self, line: str, read: Read) -> str:
@@ -468,19 +471,21 @@ class Rules:
         return event, on_create
 
 
-def details(entry: TimeEntry) -> list[str]:
-    """What the entry has beside its description, a line each."""
-    project = entry.project
-    if project and entry.client:
-        project += f" ({entry.client})"
-    lines = {
-        "Project": project,
-        "Task": entry.task,
-        "Tags": entry.tag_names,
-        "Billable": {True: "yes", False: "no", None: ""}[entry.billable],
-    }
-    told = [f"{label}: {value}" for label, value in lines.items() if value]
-    return [*told, LOGGED_BY + entry.user] if entry.user else told
+def details(entry: TimeEntry, tags: str) -> list[str]:
+    """What the entry has beside its description, a line each; `tags`: their names in a row."""
+    told: list[str] = []
+    if entry.project:
+        client = f" ({entry.client})" if entry.client else ""
+        told.append(f"Project: {entry.project}{client}")
+    if entry.task:
+        told.append(f"Task: {entry.task}")
+    if tags:
+        told.append(f"Tags: {tags}")
+    if entry.billable is not None:
+        told.append(f"Billable: {_BILLABLE[entry.billable]}")
+    if entry.user:
+        told.append(LOGGED_BY + entry.user)
+    return told
 
 
 DEFAULT_RULES = Rules()

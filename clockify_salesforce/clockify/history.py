@@ -73,6 +73,7 @@ class Asks:
 @dataclass(frozen=True, slots=True)
 class _Page:
     rows: list[Json]  # those that can be read
+    starts: list[datetime | None]  # of the rows
     count: int  # of rows, read or not
     is_full: bool  # as many rows as were asked for
     total: int | None  # rows of the whole report
@@ -80,7 +81,7 @@ class _Page:
     @property
     def last_start(self) -> datetime | None:
         """The second in which the last row starts, None if the rows are not in order."""
-        starts = [start_of(row) or datetime.max.replace(tzinfo=UTC) for row in self.rows]
+        starts = [start or datetime.max.replace(tzinfo=UTC) for start in self.starts]
         in_order = bool(starts) and starts == sorted(starts)
         return starts[-1].replace(microsecond=0) if in_order else None
 
@@ -121,7 +122,7 @@ class History:
             began = time.monotonic()
             page = self._page(since, end, 1)
             read_ms = self.clock_ms() - round((time.monotonic() - began) * 1000)
-            rows, last = page.rows, page.last_start
+            rows, starts, last = page.rows, page.starts, page.last_start
             longest = LONGEST
             if not self._is_whole(page, since, end):
                 if last is not None and last > since:
@@ -132,8 +133,12 @@ class History:
                     continue
                 else:
                     rows = self._pages(since, end)
-            inside = [row for row in rows if since <= (start_of(row) or since) < end]
-            entries = [entry_of(row, self._workspace) for row in inside]
+                    starts = [start_of(row) for row in rows]
+            entries = [
+                entry_of(row, self._workspace)
+                for row, start in zip(rows, starts, strict=True)
+                if since <= (start or since) < end
+            ]
             self._people |= {str(entry["userId"]): entry["user"] for entry in entries}
             yield Window(since, end, [self._complete(entry) for entry in entries], read_ms)
             if last is None:
@@ -214,8 +219,10 @@ class History:
         totals = answer.get("totals")
         first = totals[0] if isinstance(totals, list) and totals else None
         count = first.get("entriesCount") if isinstance(first, dict) else None
+        read = [row for row in rows if isinstance(row, dict)]
         return _Page(
-            rows=[row for row in rows if isinstance(row, dict)],
+            rows=read,
+            starts=[start_of(row) for row in read],
             count=len(rows),
             is_full=len(rows) >= self._sizes[0],
             total=count if isinstance(count, int) else None,
@@ -338,12 +345,14 @@ def _interval_of(row: Json) -> Json | None:
     interval = row.get("timeInterval")
     if not isinstance(interval, dict):
         return None
-    told = dict(interval)
-    for name in ("start", "end"):
-        value = told.get(name)
-        if isinstance(value, str) and _NAIVE.fullmatch(value):
-            told[name] = value + "Z"
-    return told
+    told = {
+        name: value + "Z"
+        for name in ("start", "end")
+        if isinstance(value := interval.get(name), str)
+        and "+" not in value
+        and _NAIVE.fullmatch(value)
+    }
+    return {**interval, **told} if told else interval
 
 
 def _custom_of(row: Json) -> list[Json] | None:
@@ -351,6 +360,8 @@ def _custom_of(row: Json) -> list[Json] | None:
     fields = row.get("customFields", row.get("customFieldValues"))
     if not isinstance(fields, list):
         return None
+    if not fields:
+        return fields
     return [
         {
             "customFieldId": field.get("customFieldId", _row_id(field)),

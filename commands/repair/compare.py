@@ -11,13 +11,15 @@ Json = dict[str, Any]
 
 def differences(event: Json, wanted: Mapping[str, Field]) -> list[str]:
     """The names of the fields in which an Event, as Salesforce returns it, is not as wanted."""
-    return [name for name, value in wanted.items() if not _is_same(name, event.get(name), value)]
+    return [
+        name
+        for name, value in wanted.items()
+        if (stored := event.get(name)) != value and not _is_same(name, stored, value)
+    ]
 
 
 def _is_same(name: str, stored: object, wanted: Field) -> bool:
     """Compare with what Salesforce makes of a value: no text is null, ends are trimmed."""
-    if stored == wanted:
-        return True
     if isinstance(wanted, float):
         return isinstance(stored, int | float) and abs(stored - wanted) < 0.00005
     if isinstance(wanted, bool):

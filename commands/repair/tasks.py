@@ -2,9 +2,11 @@
 
 So no more than the waiting is done by others: what is counted, planned and decided is nobody
 else's, and needs no lock. The threads are daemons: a program that is told to end does not wait.
+They are kept, for whoever makes one waits until it runs, and that is long while all are busy.
 """
 
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -13,6 +15,9 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 Item = TypeVar("Item")
 TOLD_AFTER_S = 15.0
+# Python lets a thread compute for 5 ms while others wait; most of them only want to send or receive
+# a little more, and another process waits for that.
+SWITCH_S = 0.0005
 
 
 class Tasks:
@@ -20,10 +25,13 @@ class Tasks:
 
     def __init__(self, waits: Callable[[str], None]) -> None:
         """`waits` is told, every quarter of a minute, what is being waited for."""
+        sys.setswitchinterval(SWITCH_S)
         self._waits = waits
         self._over: queue.SimpleQueue[tuple[Callable[[Any], None], Any, BaseException | None]] = (
             queue.SimpleQueue()
         )
+        self._todo: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._threads = self._at_work = 0
 
     def start(self, work: Callable[[], T], then: Callable[[T], None]) -> None:
         """Do `work` in a thread; `then` gets what it returns, in this one, within `wait`."""
@@ -34,7 +42,16 @@ class Tasks:
             except BaseException as error:  # noqa: BLE001
                 self._over.put((then, None, error))
 
-        threading.Thread(target=run, daemon=True).start()
+        self._at_work += 1
+        if self._at_work > self._threads:
+            self._threads += 1
+            threading.Thread(target=self._work, daemon=True).start()
+        self._todo.put(run)
+
+    def _work(self) -> None:
+        """Do one thing after the other."""
+        while True:
+            self._todo.get()()
 
     def wait(self, until: Callable[[], bool], what: Callable[[], str]) -> None:
         """Let things follow until something holds. Raises what a piece of work has raised.
@@ -52,12 +69,8 @@ class Tasks:
 
     def look(self) -> None:
         """Let follow what is over already. Raises as `wait` does."""
-        while True:
-            try:
-                done = self._over.get_nowait()
-            except queue.Empty:
-                return
-            self._follow(*done)
+        while not self._over.empty():  # nobody else takes of it
+            self._follow(*self._over.get())
 
     def each(
         self, work: Callable[[Item], T], items: Iterable[Item], *, at_once: int, what: str
@@ -88,6 +101,7 @@ class Tasks:
     def _follow(
         self, then: Callable[[Any], None], result: Any, error: BaseException | None
     ) -> None:
+        self._at_work -= 1  # its thread is free, or all but
         if error is not None:
             raise error
         then(result)

@@ -3,6 +3,7 @@
 Messages: Clockify's samples, and captured ones where there are any. REST: https://docs.clockify.me/
 """
 
+import functools
 import hashlib
 from datetime import UTC, datetime, timedelta
 
@@ -147,6 +148,7 @@ def custom_fields(entry: Entry) -> list[Json]:
     ]
 
 
+@functools.lru_cache(maxsize=10_000)
 def hashed_id(name: str) -> str:
     """An id that is the same for the same name."""
     return hashlib.sha256(name.encode()).hexdigest()[:24]

@@ -50,10 +50,7 @@ class Reports(Workspace):
         zone = ZoneInfo(body.get("timeZone") or self.time_zone)
         page = 1 if self.report_is_one_page else page
         shown = found[(page - 1) * size : page * size]
-        rows: list[Json | None] = [
-            self._row(entry, zone) | self.rows.get("*", {}) | self.rows.get(entry.id, {})
-            for entry in shown
-        ]
+        rows: list[Json | None] = [self._row(entry, zone) for entry in shown]
         if self.report_has_gaps and rows:
             rows.insert(1, None)
         total = {"_id": "", "totalTime": 0, "entriesCount": len(found), "totalAmount": None}
@@ -92,8 +89,12 @@ class Reports(Workspace):
         user = self.users[entry.user]
         project = self.projects[entry.project] if entry.project else None
         seconds = round(entry.span.total_seconds()) if entry.end else None
-        told = {"type": entry.type, "customFields": bodies.custom_fields(entry)}
-        return {name: told[name] for name in told if name in self.report_tells} | {
+        row: Json = {}
+        if "type" in self.report_tells:
+            row["type"] = entry.type
+        if "customFields" in self.report_tells:
+            row["customFields"] = bodies.custom_fields(entry)
+        row |= {
             "_id": entry.id,
             "description": entry.description,
             "userId": user.id,
@@ -117,6 +118,9 @@ class Reports(Workspace):
             "approvalRequestId": None,
             "invoicingInfo": None,
         }
+        if self.rows:
+            row |= self.rows.get("*", {}) | self.rows.get(entry.id, {})
+        return row
 
     # The summary --------------------------------------------------------------------------------
 
