@@ -61,13 +61,13 @@ def check(request: flask.Request) -> Message:
 
 
 def decide(message: Message) -> list[Entry | Outcome | Waiting]:
-    """Say what each time entry of the message means. Raises BadMessage; nothing is done yet."""
+    """Say what each record of the message means. Raises BadMessage; nothing is done yet."""
     now_ms = INSTANCE.receipts.now_ms()
     return entries.read(message, rules=INSTANCE.rules, now_ms=now_ms, tell=INSTANCE.tell)
 
 
 def apply(message: Message, found: Sequence[Entry | Outcome | Waiting]) -> list[Outcome | Waiting]:
-    """Bring each time entry to Salesforce; the first error that is the org's ends the tries."""
+    """Bring each record to Salesforce; the first error that is the org's ends the tries."""
     if (error := entries.too_many(found)) is not None:
         receipt = INSTANCE.delivery.receive_whole(message)
         return [Waiting(each, error, receipt) for each in found if isinstance(each, Entry)]

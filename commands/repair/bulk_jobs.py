@@ -34,7 +34,7 @@ from mapping import EXTERNAL_ID, Upsert
 
 BULK_BEYOND = 10_000  # changes; fewer are written in collections as fast
 # Where a collection of 200 takes less, eight of them side by side are faster than jobs are.
-SLOW_S = 0.3
+SLOW_S = 0.4
 AT_HAND = 2_000  # changes that go in collections after all wait in memory
 AT_A_TIME = 100  # changes that are written to disk together
 # Salesforce does the records of a job one after the other, up to 10,000; more of them side by side.
@@ -255,6 +255,8 @@ class BulkJobs:
 
     def abort(self) -> None:
         """End the jobs that are open: another run does what they have not done."""
+        # Not given back: one that is just being made is known then, and no other is made.
+        self._one_at_once.acquire(timeout=ABORT_S / 2)
         deadline = time.monotonic() + ABORT_S
         for job in list(self._open.values()):
             with contextlib.suppress(IntegrationError):
