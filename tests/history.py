@@ -25,7 +25,9 @@ from sandbox.clockify import WORKSPACE, ClockifyApi, Entry, Message
 from sandbox.google_cloud import PROJECT
 from sandbox.world import ROOT, Function, World
 
-FIRST, DAYS = datetime(2026, 1, 1, tzinfo=UTC), 300
+DAYS = 300
+# Within a year, for Events that ended before are archived.
+FIRST = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=310)
 PEOPLE, PROJECTS = 200, 50
 QUIET_WITHIN_S = 60.0
 REPEATED = 0.2  # of the messages come again after newer ones
@@ -68,7 +70,7 @@ class History:
         self._told = self._chance.sample(self._ids, messages)
         self._is_last = threading.Event()
         self._outcome = Outcome(entries)
-        self._run_s = 1.0 + entries / 2_500  # about as long as a run takes
+        self._run_s = 1.0 + entries / 9_000  # about as long as a run takes
         self._function = Function(world, CLOCKIFY_API_KEY=KEY)
 
     def play(self, kills: int) -> Outcome:

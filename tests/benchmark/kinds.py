@@ -24,7 +24,7 @@ from sandbox.clockify import WORKSPACE, Entry, Line
 from sandbox.world import ROOT, World
 
 MEMORY_MB = 150
-FIRST = datetime(2026, 1, 1, tzinfo=UTC)
+FIRST = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=310)
 KINDS = ("clients", "projects", "tasks", "invoices")
 COUNTED = ("created", "updated", "unchanged", "deleted", "refused")
 
