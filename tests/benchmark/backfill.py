@@ -7,7 +7,6 @@ python -m tests.benchmark.backfill
 """
 
 import argparse
-import contextlib
 import json
 import os
 import random
@@ -15,14 +14,15 @@ import resource
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sandbox import salesforce
 from sandbox.clockify import WORKSPACE, ClockifyApi, Entry
-from sandbox.world import ROOT, World
+from sandbox.world import World
+
+from .running import backfill
 
 DAYS = 300
 # Within a year, for Events that ended before are archived.
@@ -142,45 +142,19 @@ def match(world: World) -> None:
 
 def measure(world: World, folder: Path, options: list[str]) -> Measured:
     """Run backfill.py --apply over the period."""
-    org, clockify = world.salesforce, world.clockify
-    org.requests.clear()
-    clockify.requests.clear()
-    secret = world.environment()["SALESFORCE_CREDENTIALS"].rsplit("/", 1)[0] + "/clockify-api-key"
     last = FIRST + timedelta(days=DAYS)
-    command = [
-        *(sys.executable, "-m", "commands.backfill", "--workspace", WORKSPACE, "--apply"),
-        *("--from", f"{FIRST:%Y-%m-%d}", "--to", f"{last:%Y-%m-%d}"),
-        *options,
-    ]
-    began, cpu = time.perf_counter(), _cpu()
-    with (folder / "out").open("w+") as out, (folder / "err").open("w") as err:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=os.environ
-            | world.environment()
-            | {"CLOCKIFY_API_KEY": secret, "PYTHONPATH": str(ROOT)},
-            stdout=out,
-            stderr=err,
-        )
-        peak_kb = 0
-        while process.poll() is None:
-            # The kernel's own high-water mark; that of wait4() begins with this process's size.
-            with contextlib.suppress(OSError, ValueError, StopIteration):
-                status = Path(f"/proc/{process.pid}/status").read_text().splitlines()
-                peak_kb = int(next(line for line in status if line[:6] == "VmHWM:").split()[1])
-            time.sleep(0.02)
-        seconds = time.perf_counter() - began
-        out.seek(0)
-        lines = [line.rsplit(None, 1) for line in out.read().splitlines()[1:5]]
+    period = ("--from", f"{FIRST:%Y-%m-%d}", "--to", f"{last:%Y-%m-%d}")
+    cpu = _cpu()
+    run = backfill(world, folder, *period, *options)
+    lines = [line.rsplit(None, 1) for line in run.out.splitlines()[1:5]]
     spent = [after - before for after, before in zip(_cpu(), cpu, strict=True)]
     return Measured(
-        process.returncode,
+        run.code,
         tuple(int(number.replace(",", "")) for _, number in lines),
-        seconds,
-        peak_kb / 1024,
-        len(org.requests),
-        len(clockify.requests),
+        run.seconds,
+        run.peak_mb,
+        run.calls,
+        run.clockify,
         *spent,
     )
 

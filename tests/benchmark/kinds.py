@@ -7,21 +7,19 @@ in all. Run: python -m tests.benchmark.kinds, or with --scale 0.1
 """
 
 import argparse
-import contextlib
-import os
 import re
-import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from sandbox.clockify import WORKSPACE, Entry, Line
-from sandbox.world import ROOT, World
+from sandbox.clockify import Entry, Line
+from sandbox.world import World
+
+from .running import backfill
 
 MEMORY_MB = 150
 FIRST = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=310)
@@ -128,48 +126,21 @@ class Company:
 
 def measure(world: World, folder: Path, *options: str) -> Measured:
     """Run backfill.py --apply over all kinds."""
-    org, clockify = world.salesforce, world.clockify
-    org.requests.clear()
-    clockify.requests.clear()
-    key = world.environment()["SALESFORCE_CREDENTIALS"].rsplit("/", 1)[0] + "/clockify-api-key"
-    began = time.perf_counter()
-    with (folder / "out").open("w+") as out, (folder / "err").open("w+") as err:
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "commands.backfill", "--workspace", WORKSPACE, "--apply"),
-                *("--kinds", ",".join(KINDS), *options),
-            ],
-            cwd=folder,
-            env=os.environ
-            | world.environment()
-            | {"CLOCKIFY_API_KEY": key, "PYTHONPATH": str(ROOT)},
-            stdout=out,
-            stderr=err,
-        )
-        peak_kb = 0
-        while process.poll() is None:
-            with contextlib.suppress(OSError, ValueError, StopIteration):
-                status = Path(f"/proc/{process.pid}/status").read_text().splitlines()
-                peak_kb = int(next(line for line in status if line[:6] == "VmHWM:").split()[1])
-            time.sleep(0.02)
-        seconds = time.perf_counter() - began
-        out.seek(0)
-        err.seek(0)
-        text, told = out.read(), err.read()
-    rows = re.findall(r"^  (\w+) +([\d, ]+)$", text, re.M)
+    run = backfill(world, folder, "--kinds", ",".join(KINDS), *options)
+    rows = re.findall(r"^  (\w+) +([\d, ]+)$", run.out, re.M)
     counts = {
         name: tuple(int(each.replace(",", "")) for each in numbers.split()[: len(COUNTED)])
         for name, numbers in rows
         if name in KINDS
     }
     return Measured(
-        process.returncode,
+        run.code,
         counts,
-        seconds,
-        peak_kb / 1024,
-        len(org.requests),
-        len(clockify.requests),
-        text + told,
+        run.seconds,
+        run.peak_mb,
+        run.calls,
+        run.clockify,
+        run.out + run.told,
     )
 
 
