@@ -19,6 +19,8 @@ TIME_ENTRIES = (
     *("TIME_ENTRY_DELETED", "TIME_ENTRY_RESTORED", "TIME_ENTRY_SPLIT"),
 )
 NONE = "none"
+# A field of Account that an org has where clients are told to it: the id is there for time entries.
+CLIENTS_ARE_THERE = "Clockify_Hours__c"
 
 
 def _by_worth(kind: Kind) -> tuple[str, ...]:
@@ -28,7 +30,7 @@ def _by_worth(kind: Kind) -> tuple[str, ...]:
 
 
 _CREATES = re.compile("^NEW_|_CREATED$")
-KINDS: Mapping[str, tuple[str, ...]] = {f"{each.name}s": _by_worth(each) for each in kinds.KINDS}
+KINDS: Mapping[str, tuple[str, ...]] = {each.plural: _by_worth(each) for each in kinds.KINDS}
 
 
 def read_kinds(text: str) -> tuple[str, ...]:

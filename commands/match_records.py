@@ -25,9 +25,11 @@ from rapidfuzz.utils import default_process
 
 from clockify_salesforce.clockify.client import Clockify, ClockifyError
 from clockify_salesforce.errors import IntegrationError
+from clockify_salesforce.kinds.client import KIND as CLIENT
 from clockify_salesforce.salesforce.client import Org
 from clockify_salesforce.salesforce.errors import SalesforceRefused, refusal_of
 from clockify_salesforce.settings import Settings
+from commands.kinds import CLIENTS_ARE_THERE
 from commands.terminal import (
     CREDENTIALS_FROM,
     WrongCall,
@@ -51,9 +53,6 @@ STATES = {state: state for state in ("matched", "exact")} | {
     "none": "no match",
 }
 AT_ONCE = "python -m commands.backfill --workspace %s --kinds clients --apply"
-# What the org has where clients are told to it, beside the id that is enough for time entries.
-CLIENTS_ARE_THERE = "SELECT Clockify_Hours__c FROM Account LIMIT 1"
-CLIENT_EVENTS = frozenset({"NEW_CLIENT", "CLIENT_UPDATED"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,7 +294,7 @@ def clients_match_themselves(org: Org, clockify: Clockify, workspace: str) -> bo
     SalesforceUnavailable, ClockifyError.
     """
     try:
-        org.query(CLIENTS_ARE_THERE, time.monotonic() + CALL_S)
+        org.query(f"SELECT {CLIENTS_ARE_THERE} FROM Account LIMIT 1", time.monotonic() + CALL_S)
         hooks = clockify.webhooks(workspace)
     except SalesforceRefused:
         return False
@@ -304,7 +303,7 @@ def clients_match_themselves(org: Org, clockify: Clockify, workspace: str) -> bo
             raise
         return False  # a key that reads clients need not read webhooks
     return any(
-        hook.get("webhookEvent") in CLIENT_EVENTS and hook.get("enabled") is not False
+        hook.get("webhookEvent") in CLIENT.writes and hook.get("enabled") is not False
         for hook in hooks
     )
 

@@ -10,6 +10,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -320,6 +321,20 @@ class Clockify:
                 if time.monotonic() > until:
                     raise requests.Timeout("the answer takes too long")
             return _Reply(response.status_code, response.headers, bytes(read))
+
+
+def report_of(since: datetime, until: datetime) -> Json:
+    """What the requests for all reports of a span have in common; `until` is not within it.
+
+    https://docs.clockify.me/#tag/Time-Entry-Report
+    """
+    return {
+        "dateRangeStart": f"{since:%Y-%m-%dT%H:%M:%S}.000Z",
+        "dateRangeEnd": f"{until - timedelta(milliseconds=1):%Y-%m-%dT%H:%M:%S}.999Z",
+        "timeZone": "UTC",
+        "exportType": "JSON",
+        "rounding": False,
+    }
 
 
 class _Reply:

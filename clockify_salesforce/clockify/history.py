@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
-from clockify_salesforce.clockify.client import Clockify, ClockifyError
+from clockify_salesforce.clockify.client import Clockify, ClockifyError, report_of
 from clockify_salesforce.clockify.lists import Lists
 from clockify_salesforce.clockify.totals import Totals
 from clockify_salesforce.mapping_rules import Rules
@@ -231,11 +231,7 @@ class History:
     def _asked(self, since: datetime, until: datetime, number: int, any_status: bool) -> Json:
         """The request for one page of a report."""
         asked: Json = {
-            "dateRangeStart": f"{since:%Y-%m-%dT%H:%M:%S}.000Z",
-            "dateRangeEnd": f"{until - timedelta(milliseconds=1):%Y-%m-%dT%H:%M:%S}.999Z",
-            "timeZone": "UTC",
-            "exportType": "JSON",
-            "rounding": False,
+            **report_of(since, until),
             "amountShown": "HIDE_AMOUNT",
             "sortOrder": "ASCENDING",
             "detailedFilter": {

@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
 
-from clockify_salesforce.clockify.client import Clockify, ClockifyError
+from clockify_salesforce.clockify.client import Clockify, ClockifyError, report_of
 
 # There are no older entries than Clockify; imported ones may be older. Plans lie ahead.
 FIRST = datetime(2000, 1, 1, tzinfo=UTC)
@@ -133,11 +133,7 @@ class Totals:
         self, since: datetime, until: datetime, *, billable: bool, any_status: bool
     ) -> list[Json]:
         asked: Json = {
-            "dateRangeStart": f"{since:%Y-%m-%dT%H:%M:%S}.000Z",
-            "dateRangeEnd": f"{until - timedelta(milliseconds=1):%Y-%m-%dT%H:%M:%S}.999Z",
-            "timeZone": "UTC",
-            "exportType": "JSON",
-            "rounding": False,
+            **report_of(since, until),
             "amountShown": "EARNED",
             "summaryFilter": {"groups": ["PROJECT"], "sortColumn": "GROUP"},
         }

@@ -50,6 +50,11 @@ class Kind:
     within: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     @property
+    def plural(self) -> str:
+        """What commands call several of it."""
+        return f"{self.name}s"
+
+    @property
     def events(self) -> frozenset[str]:
         """The event types that tell of it."""
         return self.writes | self.deletes

@@ -12,10 +12,9 @@ from clockify_salesforce.decisions import Match
 from clockify_salesforce.mapping_rules import Accounts
 from clockify_salesforce.message import Result
 from clockify_salesforce.salesforce.client import Json, Part, quoted
-from clockify_salesforce.salesforce.errors import SalesforceRefused
+from clockify_salesforce.salesforce.errors import GONE, SalesforceRefused
 from clockify_salesforce.salesforce.records import Conflict, Draft, Known, Made, Nothing
 
-_IS_GONE = ("NOT_FOUND", "ENTITY_IS_DELETED")
 _SIMILAR = 200  # Accounts whose names are compared
 _THERE = "IsDeleted = false"
 # https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/headers_duplicaterules.htm
@@ -30,12 +29,9 @@ def questions(match: Match) -> list[str]:
         f" {quoted(match.entry_id)} AND {_THERE} LIMIT 1"
     ]
     if match.name and not match.gone:
-        # LIKE knows no capitals; its own signs in a name stand for themselves.
-        like = re.sub(r"([\\%_])", r"\\\1", match.name)
         asked.append(
-            f"SELECT Id, Name FROM {target.object} WHERE Name LIKE"
-            f" {quoted('%'.join(like.split()))} AND {target.external_id} = null AND {_THERE}"
-            f" LIMIT {_SIMILAR}"
+            f"SELECT Id, Name FROM {target.object} WHERE {is_named(match.name)}"
+            f" AND {target.external_id} = null AND {_THERE} LIMIT {_SIMILAR}"
         )
     return asked
 
@@ -54,7 +50,9 @@ def draft(
         return _of_its_own(match, known, own[0], own_user_id, headers), ()
     if match.gone:
         return Nothing(Result.DELETED, known), ()
-    same = [row for row in (others[0] if others else ()) if _alike(row["Name"], match.name)]
+    same = [
+        row for row in (others[0] if others else ()) if key_of(row["Name"]) == key_of(match.name)
+    ]
     if len(same) == 1:
         body: Json = {match.target.external_id: match.entry_id}
         return AccountDraft(_path(match, str(same[0]["Id"])), body, Result.UPDATED, headers), ()
@@ -90,9 +88,18 @@ def _path(match: Match, record_id: str) -> str:
     return f"sobjects/{match.target.object}/{record_id}"
 
 
-def _alike(one: object, other: str) -> bool:
-    """The same name, but for capitals and spaces."""
-    return "".join(str(one).split()).casefold() == "".join(other.split()).casefold()
+def is_named(name: str) -> str:
+    """The condition in SOQL that finds every record whose name has the same `key_of`, and others.
+
+    LIKE knows no capitals; its own signs in a name stand for themselves.
+    """
+    like = re.sub(r"([\\%_])", r"\\\1", name)
+    return f"Name LIKE {quoted('%'.join(like.split()))}"
+
+
+def key_of(name: object) -> str:
+    """What two names have in common that are the same but for capitals and spaces."""
+    return "".join(str(name).split()).casefold()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +123,7 @@ class AccountDraft:
         self, refusal: SalesforceRefused, own_user_id: Callable[[], str]
     ) -> tuple[Draft, str]:
         """Raises Conflict where somebody has deleted or merged it since it was read."""
-        if refusal.code in _IS_GONE and self.is_by_its_id:
+        if refusal.code in GONE and self.is_by_its_id:
             raise Conflict("the Account is gone: another one may be the client's")
         raise refusal
 

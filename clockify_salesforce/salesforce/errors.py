@@ -37,6 +37,8 @@ LINK_CODES = {
     "TRANSFER_REQUIRES_READ",
     "INSUFFICIENT_ACCESS_OR_READONLY",
 }
+# What was to be written or deleted is not there any more.
+GONE = {"NOT_FOUND", "ENTITY_IS_DELETED"}
 OWNER_CODES = {"INACTIVE_OWNER_OR_USER", "OP_WITH_INVALID_USER_TYPE_EXCEPTION"}
 _DEPLOY = (
     "deploy it with 'sf project deploy start --source-dir force-app' and assign the permission set"

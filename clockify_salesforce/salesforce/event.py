@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from clockify_salesforce.message import Result
 from clockify_salesforce.salesforce.client import Json, Part
 from clockify_salesforce.salesforce.errors import (
+    GONE,
     LINK_CODES,
     LINKS,
     OWNER_CODES,
@@ -26,8 +27,6 @@ from clockify_salesforce.salesforce.wish import (
     marked_status,
 )
 from mapping import EVENT, Target, Upsert
-
-_GONE = ("NOT_FOUND", "ENTITY_IS_DELETED")
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +218,7 @@ class Removal:
 
         An archived Event may not be found by the entry's id, but is by its own.
         """
-        if refusal.code not in _GONE or self.target.external_id in refusal.fields:
+        if refusal.code not in GONE or self.target.external_id in refusal.fields:
             raise refusal
         if self.known.record_id and not self.by_record_id:
             return replace(self, by_record_id=True), ""

@@ -11,11 +11,10 @@ from dataclasses import dataclass, replace
 from clockify_salesforce.decisions import Lines, Record
 from clockify_salesforce.message import Result
 from clockify_salesforce.salesforce.client import Json, Part, quoted
-from clockify_salesforce.salesforce.errors import LINK_CODES, SalesforceRefused
+from clockify_salesforce.salesforce.errors import GONE, LINK_CODES, SalesforceRefused
 from clockify_salesforce.salesforce.records import Conflict, Draft, Known, Made, Nothing
 
 _RECORD, _LINE, _GONE = "record", "line", "gone"  # how the parts of the call are called
-_IS_GONE = ("NOT_FOUND", "ENTITY_IS_DELETED")
 _THERE = "IsDeleted = false"
 MOST_LINES = 498  # one call that is carried out as a whole has 500 parts
 
@@ -129,11 +128,11 @@ class RecordDraft:
         where nothing of this is meant.
         """
         lines = self.record.lines
-        if refusal.part.startswith(_LINE) and refusal.code in _IS_GONE:
+        if refusal.part.startswith(_LINE) and refusal.code in GONE:
             if lines and self._others(lines):
                 raise Conflict("a line is gone that was read a moment ago")
             raise refusal
-        if refusal.part.startswith(_GONE) and refusal.code in _IS_GONE:
+        if refusal.part.startswith(_GONE) and refusal.code in GONE:
             key = self._gone()[int(refusal.part.removeprefix(_GONE)) - 1]
             return replace(self, held={k: v for k, v in self.held.items() if k != key}), ""
         blamed = [

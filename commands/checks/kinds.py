@@ -21,7 +21,7 @@ HOURS = "hours"
 # What a kind writes, and what the integration user must be able to do with it.
 EDIT, WRITE = ("edit",), ("create", "edit")
 OBJECTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    **{f"{kind.name}s": {kind.target.object: WRITE} for kind in KINDS},
+    **{kind.plural: {kind.target.object: WRITE} for kind in KINDS},
     "clients": {"Account": EDIT},
     "tasks": {"Task": (*WRITE, "delete")},
     "invoices": {"Clockify_Invoice__c": WRITE, "Clockify_Invoice_Line__c": (*WRITE, "delete")},

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from clockify_salesforce.salesforce.client import Part
-from clockify_salesforce.salesforce.errors import SalesforceRefused
+from clockify_salesforce.salesforce.errors import GONE, SalesforceRefused
 from clockify_salesforce.salesforce.event import EventDraft
 from clockify_salesforce.salesforce.wish import LINK_FIELDS, marked
 
@@ -15,7 +15,6 @@ Json = dict[str, Any]
 
 # Parents are told apart by so many groups; fewer only means that less is written at once.
 GROUPS = 8
-GONE = ("ENTITY_IS_DELETED", "NOT_FOUND")
 
 
 @dataclass(slots=True)
@@ -68,8 +67,29 @@ class Change:
         return note
 
 
+class _AsItIs:
+    """A change of a record with one parent, which is written as it is or refused."""
+
+    __slots__ = ()
+    record_id: str | None
+    parent: str | None
+    is_shortened: ClassVar[bool] = False
+
+    def cell(self) -> "Cell":
+        """Which of the heaps of `Heaps` it belongs to."""
+        return Cell(self.record_id is not None, None, _group(self.parent))
+
+    def is_lost(self, refusal: SalesforceRefused) -> bool:
+        """Somebody has deleted the record, or a part of it, since it was read."""
+        return refusal.code in GONE and self.record_id is not None and not refusal.fields
+
+    def give_way(self, refusal: SalesforceRefused, own_user_id: Callable[[], str]) -> str:
+        """There is nothing that it could do without: raises the refusal."""
+        raise refusal
+
+
 @dataclass(slots=True)
-class RecordChange:
+class RecordChange(_AsItIs):
     """A record that is to be created (`record_id` None: by its external id) or updated.
 
     `fields`: what is written; `parent`: the record that it belongs to, which Salesforce locks.
@@ -82,7 +102,6 @@ class RecordChange:
     fields: Json
     parent: str | None = None
     tries: int = 0
-    is_shortened: ClassVar[bool] = False
 
     @property
     def path(self) -> str:
@@ -94,21 +113,9 @@ class RecordChange:
         key = {"id": self.record_id} if self.record_id else {self.external_id: self.entry_id}
         return {"attributes": {"type": self.object}} | key | self.fields
 
-    def cell(self) -> "Cell":
-        """Which of the heaps of `Heaps` it belongs to."""
-        return Cell(self.record_id is not None, None, _group(self.parent))
-
-    def is_lost(self, refusal: SalesforceRefused) -> bool:
-        """Somebody has deleted the record since it was read."""
-        return refusal.code in GONE and self.record_id is not None and not refusal.fields
-
-    def give_way(self, refusal: SalesforceRefused, own_user_id: Callable[[], str]) -> str:
-        """There is nothing that it could do without: raises the refusal."""
-        raise refusal
-
 
 @dataclass(slots=True)
-class GraphChange:
+class GraphChange(_AsItIs):
     """A record with what belongs to it, which is written all or not at all.
 
     `record_id`: None where it is created; `parts`: the requests; `parent`: as in RecordChange.
@@ -119,19 +126,6 @@ class GraphChange:
     parts: list[Part]
     parent: str | None = None
     tries: int = 0
-    is_shortened: ClassVar[bool] = False
-
-    def cell(self) -> "Cell":
-        """Which of the heaps of `Heaps` it belongs to."""
-        return Cell(self.record_id is not None, None, _group(self.parent))
-
-    def is_lost(self, refusal: SalesforceRefused) -> bool:
-        """Somebody has deleted a part of it since it was read."""
-        return refusal.code in GONE and self.record_id is not None and not refusal.fields
-
-    def give_way(self, refusal: SalesforceRefused, own_user_id: Callable[[], str]) -> str:
-        """There is nothing that it could do without: raises the refusal."""
-        raise refusal
 
 
 Listed = Change | RecordChange  # what collections take

@@ -3,24 +3,20 @@
 Who has Clockify's id, and who has the name and no id, is asked for many at a time.
 """
 
-import re
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from clockify_salesforce import kinds
 from clockify_salesforce.decisions import Match
-from clockify_salesforce.errors import BadMessage
 from clockify_salesforce.message import Result
 from clockify_salesforce.salesforce import account
-from clockify_salesforce.salesforce.account import AccountDraft
-from clockify_salesforce.salesforce.client import quoted
+from clockify_salesforce.salesforce.account import AccountDraft, is_named, key_of
 from clockify_salesforce.salesforce.records import Known
 from commands.repair.change import Planned, RecordChange
 from commands.repair.one_kind import OneKind
 from commands.repair.patience import CALL_S
-from commands.repair.records import QUERIES, chunks, rows_with
+from commands.repair.records import QUERIES, chunks, read_each, rows_with
 
 # Characters of a query's condition: with all else, and escaped, it has to fit into a URL.
 LONGEST = 4_000
@@ -41,14 +37,14 @@ class Clients:
 
     def compare(self, clients: Iterable[Json]) -> Iterator[Planned]:
         """Yield what is to be written of Accounts; the rest is counted. Raises IntegrationError."""
-        found = list(self._read(clients))
+        found = list(read_each(self._kind.kind, clients, Match, self._kind.refuse))
         own = self._own(found)
         others = self._same([one.name for one in found if one.name and one.entry_id not in own])
         for one in found:
             rows = (
                 tuple(own.get(one.entry_id, ())),
                 tuple(
-                    row for row in others.get(_key(one.name), ()) if row["Id"] not in self._taken
+                    row for row in others.get(key_of(one.name), ()) if row["Id"] not in self._taken
                 ),
             )
             draft, notes = account.draft(one, Known(rows=rows), self._accounts, self._own_user_id)
@@ -72,16 +68,6 @@ class Clients:
         records = [each.record() for each in changes]
         return self._org.collection("PATCH", changes[0].path, records, self._headers)
 
-    def _read(self, clients: Iterable[Json]) -> Iterator[Match]:
-        for content in clients:
-            try:
-                decision = kinds.read(self._kind.kind, content)
-            except BadMessage as error:
-                self._kind.refuse(str(content.get("id"))[:64], str(error))
-                continue
-            if isinstance(decision, Match):
-                yield decision
-
     def _own(self, clients: Sequence[Match]) -> dict[str, list[Json]]:
         """The Accounts that have Clockify's ids, by these."""
         target = self._kind.kind.target
@@ -100,7 +86,7 @@ class Clients:
         """The Accounts with these names, but for capitals and spaces, and no Clockify id."""
         target = self._kind.kind.target
         head = f"SELECT Id, Name FROM {target.object} WHERE {target.external_id} = null"
-        wanted = {_key(name) for name in names}
+        wanted = {key_of(name) for name in names}
         found: dict[str, dict[str, Json]] = defaultdict(dict)
         queries = [
             f"{head} AND IsDeleted = false AND ({condition})" for condition in _conditions(names)
@@ -109,7 +95,7 @@ class Clients:
             for answer in self._org.queries(asked):
                 for row in self._rows(answer):
                     # What a name finds, another one's blank may find as well.
-                    if (key := _key(row["Name"])) in wanted:
+                    if (key := key_of(row["Name"])) in wanted:
                         found[key][row["Id"]] = row
         return {key: list(rows.values()) for key, rows in found.items()}
 
@@ -140,16 +126,10 @@ def _conditions(names: Iterable[str]) -> Iterator[str]:
     """What finds these names, several in a condition."""
     condition = ""
     for name in dict.fromkeys(names):
-        # LIKE knows no capitals; its own signs in a name stand for themselves.
-        like = "%".join(re.sub(r"([\\%_])", r"\\\1", name).split())
-        term = f"Name LIKE {quoted(like)}"
+        term = is_named(name)
         if condition and len(condition) + len(term) > LONGEST:
             yield condition
             condition = ""
         condition = f"{condition} OR {term}" if condition else term
     if condition:
         yield condition
-
-
-def _key(name: object) -> str:
-    return "".join(str(name).split()).casefold()

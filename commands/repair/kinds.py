@@ -18,13 +18,14 @@ from typing import Any
 from clockify_salesforce.clockify.client import ClockifyError
 from clockify_salesforce.errors import SalesforceUnavailable
 from clockify_salesforce.salesforce.errors import SalesforceRefused
+from commands.kinds import CLIENTS_ARE_THERE
 from commands.repair.change import Planned, RecordChange
 from commands.repair.clients import Clients
 from commands.repair.hours import DEPLOY, RollUp
 from commands.repair.invoices import GRAPHS, Invoices
 from commands.repair.one_kind import ASKED_AT_ONCE, KINDS, OneKind, Shared, Surplus
 from commands.repair.projects import TRACKED, Projects
-from commands.repair.records import QUERIES, TAKEN, Compared, chunks, rows_with
+from commands.repair.records import QUERIES, TAKEN, Compared, chunks, rows_by_id
 from commands.repair.task_records import TaskRecords
 from commands.repair.writing import is_about_one_entry
 
@@ -35,8 +36,6 @@ INVOICES = 400  # that are asked for and compared as a whole at a time
 _NOT_THERE = ("INVALID_TYPE", "INVALID_FIELD", "NOT_FOUND", "INSUFFICIENT_ACCESS")
 # What Clockify answers to a key that may not see something, and where the plan does not have it.
 _NOT_ALLOWED = (402, 403, 404)
-# The id is there for time entries already; with this comes the right to edit an Account.
-CLIENTS_ARE_THERE = "Clockify_Hours__c"
 
 Json = dict[str, Any]
 
@@ -198,13 +197,8 @@ class Kinds:
         if found.created and shared.wishes.apply:
             kind.finish()
             ids = [each.entry_id for each in found.created]
-            select = f"Id, {target.external_id}"
-            found.there |= {
-                row[target.external_id]: row["Id"]
-                for row in rows_with(
-                    shared.org, target.object, target.external_id, ids, select=select
-                )
-            }
+            rows = rows_by_id(shared.org, target, ids)
+            found.there |= {entry_id: row["Id"] for entry_id, row in rows.items()}
         for entry_id, record_id in found.there.items():
             shared.directory.learn(target, entry_id, record_id)
 

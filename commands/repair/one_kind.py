@@ -24,12 +24,7 @@ REFUSALS_TOLD = 20  # of each kind
 Json = dict[str, Any]
 
 
-def plural(kind: Kind) -> str:
-    """What the command line and the summary call a kind."""
-    return f"{kind.name}s"
-
-
-KINDS: Mapping[str, Kind] = {plural(kind): kind for kind in kinds.KINDS}
+KINDS: Mapping[str, Kind] = {kind.plural: kind for kind in kinds.KINDS}
 
 
 @dataclass(frozen=True, slots=True)

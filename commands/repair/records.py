@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from clockify_salesforce import kinds
-from clockify_salesforce.decisions import Field, Record, Reference, Target
+from clockify_salesforce.decisions import Field, Match, Record, Reference, Target, Upsert
 from clockify_salesforce.errors import BadMessage
 from clockify_salesforce.kinds.kind import Kind
 from clockify_salesforce.salesforce.client import quoted
@@ -25,6 +25,7 @@ TAKEN = LISTED * QUERIES  # so many are compared at a time, which takes one call
 
 Json = dict[str, Any]
 T = TypeVar("T")
+Decided = TypeVar("Decided", Match, Record, Upsert)
 
 
 def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -54,6 +55,32 @@ def rows_with(
     ]
 
 
+def rows_by_id(
+    org: PatientOrg, target: Target, ids: Sequence[str], fields: Iterable[str] = ()
+) -> dict[str, Json]:
+    """The records with these ids of Clockify's, by them, each with `Id` and the fields.
+
+    Raises as PatientOrg.call does.
+    """
+    name = target.external_id
+    select = ", ".join(dict.fromkeys(["Id", name, *fields]))
+    return {row[name]: row for row in rows_with(org, target.object, name, ids, select=select)}
+
+
+def read_each(
+    kind: Kind, contents: Iterable[Json], sort: type[Decided], refuse: Callable[[str, str], None]
+) -> Iterator[Decided]:
+    """What Clockify's records mean, those of one sort; what cannot be read is refused."""
+    for content in contents:
+        try:
+            decision = kinds.read(kind, content)
+        except BadMessage as error:
+            refuse(str(content.get("id"))[:64], str(error))
+            continue
+        if isinstance(decision, sort):
+            yield decision
+
+
 class References:
     """The Salesforce ids of what records refer to, by Clockify's ids; each is asked for once."""
 
@@ -69,17 +96,9 @@ class References:
             if each.clockify_id is not None and each.clockify_id not in known:
                 wanted.setdefault(each.target, {})[each.clockify_id] = None
         for target, ids in wanted.items():
-            found = dict.fromkeys(ids, None) | {
-                row[target.external_id]: row["Id"]
-                for row in rows_with(
-                    self._org,
-                    target.object,
-                    target.external_id,
-                    list(ids),
-                    select=f"Id, {target.external_id}",
-                )
-            }
-            self._known[target].update(found)
+            rows = rows_by_id(self._org, target, list(ids))
+            found = {entry_id: row["Id"] for entry_id, row in rows.items()}
+            self._known[target].update(dict.fromkeys(ids, None) | found)
 
     def fields(self, references: Iterable[Reference]) -> dict[str, Field]:
         """The lookup fields: None where nothing has the id, or nothing is referred to."""
@@ -134,17 +153,10 @@ class Records:
 
     def read(self, contents: Iterable[Json]) -> list[Record]:
         """What Clockify's records mean; what cannot be read is refused."""
-        found: dict[str, Record] = {}
-        for content in contents:
-            content = {"workspaceId": self._workspace} | content
-            try:
-                decision = kinds.read(self._kind, content)
-            except BadMessage as error:
-                self._refuse(str(content.get("id"))[:64], str(error))
-                continue
-            if isinstance(decision, Record):
-                self.seen.add(decision.entry_id)
-                found[decision.entry_id] = decision
+        of_workspace = ({"workspaceId": self._workspace} | content for content in contents)
+        decisions = read_each(self._kind, of_workspace, Record, self._refuse)
+        found = {decision.entry_id: decision for decision in decisions}
+        self.seen |= found.keys()
         return list(found.values())
 
     def compare(
@@ -161,20 +173,8 @@ class Records:
         target = decisions[0].target
         more = more or {}
         extra = [name for one in decisions for name in more.get(one.entry_id, {})]
-        names = dict.fromkeys(
-            ["Id", target.external_id, *decisions[0].fields, *extra]
-            + [each.field for each in decisions[0].references]
-        )
-        rows = {
-            row[target.external_id]: row
-            for row in rows_with(
-                self._org,
-                target.object,
-                target.external_id,
-                [each.entry_id for each in decisions],
-                select=", ".join(names),
-            )
-        }
+        names = [*decisions[0].fields, *extra, *(each.field for each in decisions[0].references)]
+        rows = rows_by_id(self._org, target, [each.entry_id for each in decisions], names)
         for decision in decisions:
             links = self._references.fields(decision.references)
             wanted = dict(decision.fields) | links | dict(more.get(decision.entry_id, {}))

@@ -5,9 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-from clockify_salesforce import kinds
 from clockify_salesforce.clockify.client import ClockifyError
-from clockify_salesforce.errors import BadMessage
 from clockify_salesforce.kinds.project import PROJECT
 from clockify_salesforce.salesforce.client import quoted
 from clockify_salesforce.salesforce.directory import Directory
@@ -21,7 +19,7 @@ from commands.repair.hours import OPPORTUNITIES
 from commands.repair.one_kind import ASKED_AT_ONCE, OneKind, Surplus
 from commands.repair.patience import CALL_S
 from commands.repair.reading import WORKSPACE
-from commands.repair.records import LISTED, TAKEN, chunks, rows_with
+from commands.repair.records import LISTED, TAKEN, chunks, read_each, rows_by_id, rows_with
 from commands.repair.task_links import TaskLinks
 from commands.repair.writing import is_about_one_entry
 from mapping import Upsert
@@ -107,23 +105,12 @@ class TaskRecords:
 
     def _compare(self, tasks: Iterable[Json]) -> Iterator[Change]:
         """Yield what is to be written; the rest is counted."""
-        decisions = {one.entry_id: one for one in self._read(tasks)}
+        kind = self._kind
+        decisions = {one.entry_id: one for one in read_each(kind.kind, tasks, Upsert, kind.refuse)}
         self._links.read(decisions.values())
         target = self._kind.kind.target
-        names = dict.fromkeys(
-            ["Id", target.external_id, LINKS, WORKSPACE]
-            + [name for one in decisions.values() for name in one.event]
-        )
-        rows = {
-            row[target.external_id]: row
-            for row in rows_with(
-                self._org,
-                target.object,
-                target.external_id,
-                list(decisions),
-                select=", ".join(names),
-            )
-        }
+        names = [LINKS, WORKSPACE, *(name for one in decisions.values() for name in one.event)]
+        rows = rows_by_id(self._org, target, list(decisions), names)
         for decision in decisions.values():
             row = rows.get(decision.entry_id)
             if row is not None and row[WORKSPACE] not in (None, self._kind.shared.workspace):
@@ -155,16 +142,6 @@ class TaskRecords:
             if note not in self._told and len(self._told) < TOLD:
                 self._told.add(note)
                 self._kind.shared.tell(note)
-
-    def _read(self, tasks: Iterable[Json]) -> Iterator[Upsert]:
-        for content in tasks:
-            try:
-                decision = kinds.read(self._kind.kind, content)
-            except BadMessage as error:
-                self._kind.refuse(str(content.get("id"))[:64], str(error))
-                continue
-            if isinstance(decision, Upsert):
-                yield decision
 
     def _gone(self, projects: Sequence[str] | None) -> Iterator[Surplus]:
         """Tasks that no list has named, of all or of these projects."""

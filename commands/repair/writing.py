@@ -14,9 +14,9 @@ from typing import Any
 from clockify_salesforce.clockify.client import ClockifyError
 from clockify_salesforce.errors import IntegrationError
 from clockify_salesforce.message import Outcome
-from clockify_salesforce.salesforce.errors import SalesforceRefused, refusal_of
+from clockify_salesforce.salesforce.errors import GONE, SalesforceRefused, refusal_of
 from commands.repair.bulk_jobs import BulkJobs
-from commands.repair.change import GONE, Cell, Change, GraphChange, Heaps, Planned
+from commands.repair.change import Cell, Change, GraphChange, Heaps, Planned
 from commands.repair.patience import CALL_S, PatientOrg
 from commands.repair.settle import Settling
 from commands.repair.tasks import Tasks

@@ -24,7 +24,6 @@ from sandbox.salesforce.sobject_collections import LIMIT, Write, tried
 
 BATCH = 10_000
 MOST_BYTES = 150 * 1024 * 1024
-_RESULTS = ("successfulResults", "failedResults", "unprocessedrecords")
 _OVER = ("JobComplete", "Failed", "Aborted")
 
 
